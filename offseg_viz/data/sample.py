@@ -1,0 +1,103 @@
+"""A labelled image, and a lazy, indexable set of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from offseg_viz.classes import IGNORE_INDEX, ClassList
+from offseg_viz.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image and, where there is one, its label map.
+
+    `image` is (H, W, 3) uint8 RGB; `label` is (H, W) uint8 with the values 0 .. K-1 and 255 for ignored, or None.
+    """
+
+    id: str
+    image: np.ndarray
+    label: np.ndarray | None
+    classes: ClassList
+    dataset: str
+
+
+@dataclass(frozen=True)
+class SampleSet(Sequence):
+    """A lazy sequence of samples: ``len(samples)``, ``samples[3]``, ``samples["id"]``, ``samples[:4]``.
+
+    `load` makes the sample of an id; nothing is read before an item is asked for.
+    """
+
+    dataset: str
+    classes: ClassList
+    ids: tuple[str, ...]
+    load: Callable[[str], Sample] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, key: int | str | slice) -> "Sample | SampleSet":
+        if isinstance(key, slice):
+            return SampleSet(self.dataset, self.classes, self.ids[key], self.load)
+        if isinstance(key, str):
+            if key not in self.ids:
+                from offseg_viz.errors import UnknownNameError
+
+                raise UnknownNameError(f"sample of {self.dataset}", key, self.ids)
+            return self.load(key)
+        return self.load(self.ids[key])
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self.load(name) for name in self.ids)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file as (H, W, 3) uint8 RGB; a truncated or unreadable file raises `DataError` naming it."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as cause:
+        raise DataError(f"{path} cannot be read as an image ({cause}); replace or remove it") from cause
+
+
+def read_label(path: str | Path, *, classes: ClassList, ignored: tuple[int, ...] = ()) -> np.ndarray:
+    """Read a one-channel label file as (H, W) uint8, with the raw values `ignored` mapped to 255.
+
+    Raises
+    ------
+    DataError
+        If the file is unreadable, has colour channels, or holds a value that is neither a class nor ignored.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("L", "P", "I;16", "I", "1"):
+                found = f"found mode {image.mode}"
+                raise DataError(f"{path} is no label map: needed one channel of class numbers, {found}")
+            label = np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as cause:
+        if isinstance(cause, DataError):
+            raise
+        raise DataError(f"{path} cannot be read as a label map ({cause}); replace or remove it") from cause
+    values = np.unique(label)
+    allowed = np.array([*range(len(classes)), *ignored, IGNORE_INDEX])
+    wrong = values[~np.isin(values, allowed)]
+    if wrong.size:
+        needed = f"0 to {len(classes) - 1} or ignored ({', '.join(map(str, (*ignored, IGNORE_INDEX)))})"
+        raise DataError(f"{path} holds the label values {wrong[:8].tolist()}; needed {needed}")
+    label = label.astype(np.uint8)
+    if ignored:
+        label = np.where(np.isin(label, ignored), np.uint8(IGNORE_INDEX), label)
+    return label
+
+
+def check_same_size(image: np.ndarray, label: np.ndarray, image_path: Path, label_path: Path) -> None:
+    """Raise `DataError` naming both files unless image and label have the same height and width."""
+    if image.shape[:2] != label.shape:
+        raise DataError(
+            f"{label_path} is {label.shape[1]}x{label.shape[0]} but its image {image_path} is "
+            f"{image.shape[1]}x{image.shape[0]}; a label map has the size of its image"
+        )

@@ -1,0 +1,134 @@
+"""The AlignmentRecord: a written schema over a plain `xarray.Dataset`, not a class.
+
+One record is one forward pass over one window of one image. It holds only what cannot be recomputed; attention,
+aligned quantities, scores and predictions are functions in `offseg_viz.analyze`. Arrays are numpy, float32 unless said
+otherwise, and are never mutated.
+
+==================  ===================  =========================================================================
+variable            dims                 meaning
+==================  ===================  =========================================================================
+`feature`           y, x, channel        E
+`class_embedding`   cls, channel         W, the same for every image
+`feature_offset`    y, x, channel        dE; absent for a per-pixel model
+`class_offset`      cls, channel         dW; absent for a per-pixel model
+`logits`            cls, y, x            what the model returned
+`logit_bias`        cls                  bias of the LayerNorm over classes or of the 1x1 convolution; optional (0)
+`logit_gain`        cls                  gain of the LayerNorm over classes; absent where there is no LayerNorm
+`label`             y, x                 uint8, optional; 255 = ignored
+`image`             row, col, rgb        uint8, optional
+==================  ===================  =========================================================================
+
+Coordinates: `cls` class names with a `color` coordinate (``#rrggbb``) beside them; `y`, `x` centres of the grid cells
+in pixels of the window (0.5 is the centre of the first pixel).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from offseg_viz.classes import IGNORE_INDEX, ClassList
+from offseg_viz.errors import RecordError
+
+SCHEMA_VERSION = 1
+REQUIRED_ATTRS = ("schema_version", "model", "checkpoint", "dataset", "sample", "window", "stride", "library_version", "seed")
+REQUIRED = {"feature": ("y", "x", "channel"), "class_embedding": ("cls", "channel"), "logits": ("cls", "y", "x")}
+OFFSETS = {"feature_offset": ("y", "x", "channel"), "class_offset": ("cls", "channel")}
+OPTIONAL = {"logit_bias": ("cls",), "logit_gain": ("cls",), "label": ("y", "x"), "image": ("row", "col", "rgb")}
+
+
+def validate_record(record: xr.Dataset) -> xr.Dataset:
+    """Return `record` unchanged if it follows the schema of this module.
+
+    Raises
+    ------
+    RecordError
+        Naming the first variable, dimension, coordinate or attribute that is missing or wrong.
+    """
+    if not isinstance(record, xr.Dataset):
+        raise RecordError(f"a record is an xarray.Dataset, found {type(record).__name__}; make one with extract()")
+    known = REQUIRED | OFFSETS | OPTIONAL
+    for name in REQUIRED:
+        if name not in record.data_vars:
+            raise RecordError(f"the record lacks {name!r}; it has {sorted(map(str, record.data_vars))}")
+    for name, variable in record.data_vars.items():
+        if name not in known:
+            raise RecordError(f"unknown variable {name!r} in the record; known: {sorted(known)}")
+        if variable.dims != known[name]:
+            raise RecordError(f"{name!r} has dims {variable.dims}, needed {known[name]}")
+        if name in ("label", "image"):
+            if variable.dtype != np.uint8:
+                raise RecordError(f"{name!r} has dtype {variable.dtype}, needed uint8")
+        elif not np.issubdtype(variable.dtype, np.floating):
+            raise RecordError(f"{name!r} has dtype {variable.dtype}, needed a floating type")
+    if ("feature_offset" in record) != ("class_offset" in record):
+        raise RecordError("a record has both feature_offset and class_offset, or neither; found one of them")
+    for coord, dims in {"cls": ("cls",), "color": ("cls",), "y": ("y",), "x": ("x",)}.items():
+        if coord not in record.coords or record[coord].dims != dims:
+            raise RecordError(f"the record lacks the coordinate {coord!r} along {dims}")
+    missing = [name for name in REQUIRED_ATTRS if name not in record.attrs]
+    if missing:
+        raise RecordError(f"the record lacks the attributes {missing}; records made by extract() have them")
+    if record.attrs["schema_version"] != SCHEMA_VERSION:
+        found = record.attrs["schema_version"]
+        raise RecordError(f"record of schema version {found}, this library reads {SCHEMA_VERSION}; extract it again")
+    if "logit_gain" in record and "logit_norm_eps" not in record.attrs:
+        raise RecordError("a record with logit_gain needs the attribute logit_norm_eps, the LayerNorm's epsilon")
+    if "label" in record:
+        values = np.unique(record["label"].values)
+        wrong = values[(values >= record.sizes["cls"]) & (values != IGNORE_INDEX)]
+        if wrong.size:
+            needed = f"0 to {record.sizes['cls'] - 1}, or {IGNORE_INDEX} for ignored"
+            raise RecordError(f"label values {wrong.tolist()} are out of range; needed {needed}")
+    return record
+
+
+def has_offsets(record: xr.Dataset) -> bool:
+    """Whether the record comes from a model with offset learning (else its aligned stage equals the initial one)."""
+    return "feature_offset" in record
+
+
+def class_list(record: xr.Dataset) -> ClassList:
+    """The classes of a record, names and colours in label order."""
+    return ClassList(tuple(record["cls"].values), tuple(record["color"].values))
+
+
+def save_record(record: xr.Dataset, path: str | Path) -> Path:
+    """Write one record as a Zarr group, whole or not at all; an existing folder at `path` is refused.
+
+    Raises
+    ------
+    RecordError
+        If the record is not valid or something is already at `path`.
+    """
+    path = Path(path)
+    if path.exists():
+        raise RecordError(f"{path} is already there; remove it or choose another name")
+    partial = path.with_name(f".{path.name}.partial")
+    if partial.exists():
+        import shutil
+
+        shutil.rmtree(partial)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    validate_record(record).to_zarr(partial, mode="w", zarr_format=2)
+    partial.rename(path)
+    return path
+
+
+def load_record(path: str | Path) -> xr.Dataset:
+    """Read one record, whole, into memory.
+
+    Raises
+    ------
+    RecordError
+        If `path` is no record, or a damaged one.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise RecordError(f"no record at {path}: needed a folder written by save_record() or extract_many()")
+    try:
+        with xr.open_zarr(path, chunks=None) as lazy:
+            record = lazy.load()
+    except Exception as cause:
+        raise RecordError(f"{path} cannot be read as a record ({cause}); extract it again") from cause
+    return validate_record(record)
