@@ -1,0 +1,34 @@
+"""Mix Transformer (MiT), the backbone of SegFormer (arXiv 2105.15203): the blocks of Hugging Face transformers."""
+
+from torch import Tensor, nn
+from transformers import SegformerConfig, SegformerModel
+
+
+class MiT(nn.Module):
+    """Images (B, 3, H, W) to four feature maps (B, C_i, H/s, W/s), s = 4, 8, 16, 32.
+
+    Every LayerNorm gets the epsilon 1e-6 of the published networks (transformers leaves it at 1e-5), and stochastic
+    depth is 0.1, growing linearly with depth.
+
+    Parameters
+    ----------
+    channels : widths of the four stages.
+    depths : numbers of blocks of the four stages.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (32, 64, 160, 256), depths: tuple[int, ...] = (2, 2, 2, 2)):
+        super().__init__()
+        self.channels = channels
+        config = SegformerConfig(hidden_sizes=list(channels), depths=list(depths), drop_path_rate=0.1)
+        self.stages = SegformerModel(config).stages
+        for module in self.stages.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = 1e-6
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        levels = []
+        x = images
+        for stage in self.stages:
+            x = stage(x)  # (B, C_i, H/s, W/s)
+            levels.append(x)
+        return levels

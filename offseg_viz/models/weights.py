@@ -1,0 +1,111 @@
+"""Weights on disk: safetensors with their origin in the header, or a checkpoint of a training run."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from offseg_viz.classes import ClassList
+from offseg_viz.errors import CheckpointError
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True)
+class StoredWeights:
+    """A state dict, the model and the classes that it belongs to, and how it was made (`origin`)."""
+
+    path: Path
+    model: str
+    classes: ClassList
+    state_dict: dict[str, Tensor]
+    origin: dict[str, str]
+
+    def load_into(self, module: nn.Module) -> None:
+        """Load strictly: every tensor used, none missing, or a `CheckpointError` that names the first few."""
+        wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        found = {name: tensor.shape for name, tensor in self.state_dict.items()}
+        if wanted != found:
+            missing, unused = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+            shapes = [name for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
+            parts = {"missing": missing, "unused": unused, "of another shape": sorted(shapes)}
+            text = "; ".join(f"{len(names)} {kind}, such as {names[0]}" for kind, names in parts.items() if names)
+            raise CheckpointError(f"{self.path} does not fit {self.model}: {text}")
+        module.load_state_dict(self.state_dict)
+
+
+def bundled_weights(model: str, name: str) -> Path:
+    """Path of the bundled weights `name` of a model, or `name` itself where it is the path of a file.
+
+    Raises
+    ------
+    CheckpointError
+        If there is neither, saying which bundled weights there are.
+    """
+    path = BUNDLED / f"{model}_{name}.safetensors"
+    if path.is_file():
+        return path
+    if Path(name).is_file():
+        return Path(name)
+    here = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.safetensors"))) or "none"
+    raise CheckpointError(f"no weights {name!r} for {model}: neither a file nor bundled (bundled: {here})")
+
+
+def save_weights(model: nn.Module, path: str | Path, *, origin: dict[str, str]) -> Path:
+    """Write a `Segmenter`'s weights with its name, classes and `origin` (data set, command, ...) in the header; atomic."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = {"model": model.name, "classes": list(model.classes.names), "colors": list(model.classes.colors)}
+    metadata = {"offseg_viz": json.dumps(header | {"origin": origin}, sort_keys=True)}
+    partial = path.with_name(f".{path.name}.partial")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial, metadata)
+    partial.replace(path)
+    return path
+
+
+def read_weights(path: str | Path, *, model: str | None = None) -> StoredWeights:
+    """Read a ``.safetensors`` file of `save_weights` or a ``.ckpt`` file of the training pipeline.
+
+    Nothing in the file is executed: safetensors holds no code, and ``.ckpt`` files are read with ``weights_only=True``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is missing, damaged, not of this package, or of another model than `model`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; needed a .safetensors or .ckpt file of offseg-viz train")
+    header, state_dict = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    if model is not None and header["model"] != model:
+        raise CheckpointError(f"{path} holds weights of {header['model']!r}, not of {model!r}; load that model instead")
+    classes = ClassList(tuple(header["classes"]), tuple(header["colors"]))
+    return StoredWeights(path, header["model"], classes, state_dict, header.get("origin", {}))
+
+
+def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state_dict = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as cause:
+        raise CheckpointError(f"{path} is damaged or no safetensors file ({cause})") from cause
+    if "offseg_viz" not in metadata:
+        raise CheckpointError(f"{path} was not written by offseg_viz: its header lacks the model and the classes")
+    return json.loads(metadata["offseg_viz"]), state_dict
+
+
+def _read_lightning(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as cause:  # torch raises many kinds here, all of which mean the same to the user
+        raise CheckpointError(f"{path} is damaged or holds more than weights; it is not loaded ({cause})") from cause
+    if not isinstance(checkpoint, dict) or "offseg_viz" not in checkpoint:
+        raise CheckpointError(f"{path} was not written by offseg-viz train; needed one of its .ckpt or .safetensors files")
+    prefix = "model."
+    state_dict = {name[len(prefix) :]: tensor for name, tensor in checkpoint["state_dict"].items() if name.startswith(prefix)}
+    return checkpoint["offseg_viz"], state_dict

@@ -1,0 +1,106 @@
+"""The networks by name: what there is, and how one is built."""
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from offseg_viz.classes import ClassList
+from offseg_viz.errors import ModelError, UnknownNameError
+from offseg_viz.models.mit import MiT
+from offseg_viz.models.nano import NanoBackbone
+from offseg_viz.models.offset_learning import OffsetLearning
+from offseg_viz.models.per_pixel import PerPixelClassifier
+from offseg_viz.models.segformer_head import SegFormerHead
+from offseg_viz.models.segmenter import Segmenter
+from offseg_viz.models.weights import bundled_weights, read_weights
+
+MODELS = ("nano", "nano-offset", "segformer-b0", "segformer-b0-offset")
+PAPER_GAIN = {"segformer-b0-offset": 2.7}
+"""mIoU gained by offset learning on ADE20K, arXiv 2508.08811."""
+
+
+def load_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    classes: ClassList | None = None,
+    weights: str | Path | None = None,
+    seed: int = 0,
+) -> Segmenter:
+    """Build a network, in evaluation mode.
+
+    Parameters
+    ----------
+    name : one of `available_models()`.
+    num_classes : K, for a network with fresh weights.
+    classes : names and colours instead of `num_classes`.
+    weights : the name of bundled weights ("scenes"), or the path of a checkpoint of this package (``.safetensors`` or
+        ``.ckpt``); classes then come from the checkpoint.
+    seed : of the fresh weights; the global random state is left as it was.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown model, listing the valid ones.
+    ModelError
+        If neither classes nor weights are given, or they contradict each other.
+    CheckpointError
+        If the weights are missing, damaged, or those of another network.
+    """
+    if name not in MODELS:
+        raise UnknownNameError("model", name, MODELS)
+    if weights is not None:
+        path = bundled_weights(name, str(weights))
+        stored = read_weights(path, model=name)
+        given = classes.names if classes is not None else None
+        if given not in (None, stored.classes.names) or num_classes not in (None, len(stored.classes)):
+            wanted = f"{num_classes or len(given)} classes asked for"
+            raise ModelError(f"{path} holds {len(stored.classes)} classes, {wanted}; leave num_classes and classes out")
+        model = _build(name, stored.classes, seed)
+        stored.load_into(model)
+        return model.eval()
+    if classes is None and num_classes is None:
+        raise ModelError(f"load_model({name!r}) needs num_classes=..., classes=... or weights=... (bundled: 'scenes' for nano)")
+    if classes is None:
+        classes = ClassList.numbered(num_classes)
+    elif num_classes not in (None, len(classes)):
+        raise ModelError(f"num_classes={num_classes} but {len(classes)} classes were given; pass one of the two")
+    return _build(name, classes, seed).eval()
+
+
+def _build(name: str, classes: ClassList, seed: int) -> Segmenter:
+    offset = name.endswith("-offset")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        nano = name.startswith("nano")
+        backbone, channels = (NanoBackbone(), 64) if nano else (MiT(), 256)
+        classifier = (OffsetLearning if offset else PerPixelClassifier)(channels, len(classes))
+        decode_head = SegFormerHead(backbone.channels, channels, classifier, pool=offset and not nano)
+        return Segmenter(name, backbone, decode_head, classes)
+
+
+def available_models(num_classes: int = 150) -> pd.DataFrame:
+    """Table of the networks: parameters in millions, GFLOPs (multiply-adds) at 512 x 512, the paper's gain on ADE20K.
+
+    Counted, not quoted: parameters of the built network, multiply-adds of convolutions and matrix products with
+    `torch.utils.flop_counter`, which counts two FLOPs a multiply-add; halved here, as the field's tables do.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    rows = []
+    for name in MODELS:
+        model = load_model(name, num_classes=num_classes)
+        params = sum(parameter.numel() for parameter in model.parameters())
+        model = model.to("meta")
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, 3, 512, 512, device="meta"))
+        rows.append(
+            {
+                "name": name,
+                "params_m": round(params / 1e6, 2),
+                "gflops": round(counter.get_total_flops() / 2e9, 2),
+                "paper_gain_ade20k": PAPER_GAIN.get(name),
+            }
+        )
+    return pd.DataFrame(rows).set_index("name")
