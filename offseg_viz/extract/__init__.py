@@ -1,0 +1,1 @@
+"""The only door from torch to numpy: a forward pass goes in, an AlignmentRecord comes out."""

@@ -1,0 +1,1 @@
+"""Train and evaluate: the side wing that makes the weights. Analyses never import it."""

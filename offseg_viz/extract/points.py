@@ -1,0 +1,81 @@
+"""Which hook gives which variable of the record, for each of the two classifiers."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from offseg_viz.errors import ModelError
+from offseg_viz.extract.capture import Point
+from offseg_viz.models.offset_learning import OffsetLearning
+from offseg_viz.models.per_pixel import PerPixelClassifier
+
+
+class Reading(NamedTuple):
+    """Where to hook, and how the captured tensors of image 0 become the record's arrays."""
+
+    points: dict[str, Point]
+    arrays: Callable[[dict[str, Tensor]], dict[str, np.ndarray]]
+    attrs: dict[str, float]
+
+
+def reading_of(model: nn.Module) -> Reading:
+    """The reading of the one classifier in a model.
+
+    Raises
+    ------
+    ModelError
+        If the model holds no `OffsetLearning` or `PerPixelClassifier`, or more than one.
+    """
+    found = [module for module in model.modules() if isinstance(module, OffsetLearning | PerPixelClassifier)]
+    if len(found) != 1:
+        names = [type(module).__name__ for module in found]
+        raise ModelError(
+            f"extract() needs a model with exactly one OffsetLearning or PerPixelClassifier head, found {names or 'none'}; "
+            "models of load_model() have one"
+        )
+    head = found[0]
+    return _offset_learning(head) if isinstance(head, OffsetLearning) else _per_pixel(head)
+
+
+def _offset_learning(head: OffsetLearning) -> Reading:
+    points: dict[str, Point] = {
+        "feature": (head, "input"),  # (B, C, h, w)  E
+        "class_offset": (head.class_offset_proj, "output"),  # (B, K, C)  dW
+        "feature_offset": (head.feature_offset_proj, "output"),  # (B, P, C)  dE
+        "logits": (head, "output"),  # (B, K, h, w)
+    }
+
+    def arrays(captured: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        feature = captured["feature"][0].permute(1, 2, 0)  # (h, w, C)
+        return {
+            "feature": _numpy(feature),
+            "class_embedding": _numpy(head.class_embedding),
+            "feature_offset": _numpy(captured["feature_offset"][0].unflatten(0, feature.shape[:2])),
+            "class_offset": _numpy(captured["class_offset"][0]),
+            "logits": _numpy(captured["logits"][0]),
+            "logit_gain": _numpy(head.norm.weight),
+            "logit_bias": _numpy(head.norm.bias),
+        }
+
+    return Reading(points, arrays, {"logit_norm_eps": head.norm.eps})
+
+
+def _per_pixel(head: PerPixelClassifier) -> Reading:
+    points: dict[str, Point] = {"feature": (head.classifier, "input"), "logits": (head.classifier, "output")}
+
+    def arrays(captured: dict[str, Tensor]) -> dict[str, np.ndarray]:
+        return {
+            "feature": _numpy(captured["feature"][0].permute(1, 2, 0)),
+            "class_embedding": _numpy(head.classifier.weight[:, :, 0, 0]),
+            "logits": _numpy(captured["logits"][0]),
+            "logit_bias": _numpy(head.classifier.bias),
+        }
+
+    return Reading(points, arrays, {})
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    """A contiguous float32 copy on the CPU, which nothing in the model can overwrite."""
+    return np.array(tensor.detach().float().cpu().numpy(), dtype=np.float32, order="C")
