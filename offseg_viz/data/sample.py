@@ -10,6 +10,9 @@ from PIL import Image
 from offseg_viz.classes import IGNORE_INDEX, ClassList
 from offseg_viz.errors import DataError
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for a missing, truncated or damaged file, or one that claims an absurd size."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -40,6 +43,9 @@ class SampleSet(Sequence):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.ids
+
     def __getitem__(self, key: int | str | slice) -> "Sample | SampleSet":
         if isinstance(key, slice):
             return SampleSet(self.dataset, self.classes, self.ids[key], self.load)
@@ -59,8 +65,8 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as (H, W, 3) uint8 RGB; a truncated or unreadable file raises `DataError` naming it."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as cause:
+            return np.array(image.convert("RGB"))
+    except UNREADABLE as cause:
         raise DataError(f"{path} cannot be read as an image ({cause}); replace or remove it") from cause
 
 
@@ -78,7 +84,7 @@ def read_label(path: str | Path, *, classes: ClassList, ignored: tuple[int, ...]
                 found = f"found mode {image.mode}"
                 raise DataError(f"{path} is no label map: needed one channel of class numbers, {found}")
             label = np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as cause:
+    except UNREADABLE as cause:
         if isinstance(cause, DataError):
             raise
         raise DataError(f"{path} cannot be read as a label map ({cause}); replace or remove it") from cause

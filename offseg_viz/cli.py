@@ -1,0 +1,215 @@
+"""The command line: ``offseg-viz train | evaluate | extract | report | models | scenes``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from offseg_viz.errors import OffsegVizError
+
+app = typer.Typer(
+    help="See, measure and teach feature / class alignment in semantic segmentation (offset learning, arXiv 2508.08811).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True)
+
+ModelName = Annotated[str, typer.Option(help="Network, one of those that `offseg-viz models` lists.")]
+DataName = Annotated[str, typer.Option(help="Data set: scenes (generated, nothing to download) or camvid.")]
+Root = Annotated[Optional[Path], typer.Option(help="Folder of a data set on disk; scenes need none.")]
+Split = Annotated[str, typer.Option(help="Part of the data set: train, val or test.")]
+Weights = Annotated[
+    Optional[str], typer.Option(help="A .safetensors or .ckpt file, or 'scenes' for the bundled weights of the nano models (default: those of the data set).")
+]
+Workers = Annotated[int, typer.Option(help="Processes that read and augment images; 0 does it in the main process.")]
+Limit = Annotated[Optional[int], typer.Option(min=1, help="Use only the first LIMIT images.")]
+
+
+@app.command()
+def train(
+    model: ModelName,
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="Folder of the run: weights, checkpoint to resume from, log, recipe.")],
+    root: Root = None,
+    validate_on: Annotated[str, typer.Option(help="Split to measure after training, or 'none'.")] = "val",
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Optimiser steps.")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(min=2, help="Crops a step.")] = None,
+    crop: Annotated[Optional[str], typer.Option(help="Crop as HEIGHTxWIDTH, such as 256x320.")] = None,
+    learning_rate: Annotated[Optional[float], typer.Option(help="Of the backbone; the head's is larger.")] = None,
+    head_multiplier: Annotated[Optional[float], typer.Option(help="Learning rate of the head over the backbone's.")] = None,
+    weight_decay: Annotated[Optional[float], typer.Option(help="AdamW's, on weights; norms and biases have none.")] = None,
+    warmup_steps: Annotated[Optional[int], typer.Option(min=0, help="Steps of linear warm-up.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Of weights, order and augmentation.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT from its last checkpoint.")] = False,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+    workers: Workers = 2,
+) -> None:
+    """Train a network from scratch. What is not given comes from the recipe of the model and the data set."""
+    from offseg_viz.data import load_samples
+    from offseg_viz.pipeline.recipes import recipe as find_recipe
+    from offseg_viz.pipeline.train import train as run
+
+    chosen = find_recipe(
+        model,
+        data,
+        steps=steps,
+        batch_size=batch_size,
+        crop=parse_size(crop) if crop else None,
+        learning_rate=learning_rate,
+        head_multiplier=head_multiplier,
+        weight_decay=weight_decay,
+        warmup_steps=warmup_steps,
+        seed=seed,
+    )
+    validation = None if validate_on == "none" else load_samples(data, split=validate_on, root=root)
+    run(
+        chosen,
+        load_samples(data, split="train", root=root),
+        out,
+        validation=validation,
+        resume=resume,
+        workers=workers,
+        checkpoint_every=checkpoint_every,
+        command=("offseg-viz", *without_paths(sys.argv[1:])),
+    )
+    console.print(f"weights: {out / 'model.safetensors'}")
+
+
+@app.command()
+def evaluate(
+    model: ModelName,
+    data: DataName,
+    weights: Weights = None,
+    root: Root = None,
+    split: Split = "val",
+    limit: Limit = None,
+    out: Annotated[Optional[Path], typer.Option(help="Also write the table as CSV.")] = None,
+    workers: Workers = 2,
+) -> None:
+    """Measure mIoU, IoU of every class, mAcc and aAcc of a network on a labelled data set."""
+    from offseg_viz.models.zoo import load_model
+    from offseg_viz.pipeline.evaluate import evaluate as run
+
+    network = load_model(model, weights=weights or data)
+    result = run(network, samples_of(data, split, root, limit), workers=workers)
+    table = Table("class", "IoU", "accuracy", title=f"{model} on {data} {split}, {result.images} images")
+    for name, row in result.classes.iterrows():
+        table.add_row(str(name), f"{100 * row.iou:.1f}", f"{100 * row.accuracy:.1f}")
+    Console().print(table)
+    typer.echo(
+        f"mIoU {100 * result.miou:.2f}  mAcc {100 * result.macc:.2f}  aAcc {100 * result.aacc:.2f}  "
+        f"({result.images} images, {result.seconds:.1f} s)"
+    )
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        result.classes.to_csv(out)
+
+
+@app.command()
+def extract(
+    model: ModelName,
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="Zarr store to write, one group an image; a stopped run goes on.")],
+    weights: Weights = None,
+    root: Root = None,
+    split: Split = "val",
+    limit: Limit = None,
+) -> None:
+    """Write the AlignmentRecords of images: features and class embeddings before and after the refinement."""
+    from offseg_viz.extract.extract import extract_many
+    from offseg_viz.models.zoo import load_model
+
+    network = load_model(model, weights=weights or data)
+    store = extract_many(network, samples_of(data, split, root, limit), out)
+    typer.echo(f"{len(store)} records in {out}")
+
+
+@app.command()
+def report(
+    model: ModelName,
+    data: DataName,
+    out: Annotated[Path, typer.Option(help="HTML file to write; everything is inside it.")],
+    weights: Weights = None,
+    root: Root = None,
+    split: Split = "val",
+    limit: Annotated[int, typer.Option(min=2, help="Images to analyse, the first ones of the split.")] = 24,
+    umap: Annotated[bool, typer.Option("--umap", help="Add a UMAP projection to the PCA.")] = False,
+) -> None:
+    """Write the story of a model on a data set as one HTML file that needs no notebook and no network."""
+    import tempfile
+
+    from offseg_viz.extract.extract import extract_many
+    from offseg_viz.models.zoo import load_model
+    from offseg_viz.report import write_report
+
+    network = load_model(model, weights=weights or data)
+    samples = samples_of(data, split, root, limit)
+    with tempfile.TemporaryDirectory() as folder:
+        records = extract_many(network, samples, Path(folder) / "records.zarr")
+        with console.status("analysing and drawing"):
+            write_report(records, out, title=f"{model} on {data} {split}", umap=umap)
+    typer.echo(f"report: {out}")
+
+
+@app.command()
+def models(num_classes: Annotated[int, typer.Option(min=1, help="Classes to count parameters for.")] = 150) -> None:
+    """List the networks with their size and cost at 512 x 512."""
+    from offseg_viz.models.zoo import available_models
+
+    table = Table("name", "params (M)", "GFLOPs", "gain in the paper (mIoU, ADE20K)")
+    for name, row in available_models(num_classes).iterrows():
+        gain = "" if row.paper_gain_ade20k != row.paper_gain_ade20k else f"+{row.paper_gain_ade20k}"
+        table.add_row(str(name), f"{row.params_m}", f"{row.gflops}", gain)
+    Console().print(table)
+
+
+@app.command()
+def scenes(
+    out: Annotated[Path, typer.Option(help="Folder to write images/ and labels/ into.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 24,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH in pixels.")] = "256x384",
+    first_seed: Annotated[int, typer.Option(min=0, help="Seed of the first scene; the next ones follow.")] = 0,
+) -> None:
+    """Write generated street and park scenes with their label maps as PNG files."""
+    from offseg_viz.data.scenes import write_scenes
+
+    write_scenes(out, count=count, size=parse_size(size), first_seed=first_seed)
+    typer.echo(f"{count} scenes in {out}")
+
+
+def samples_of(data: str, split: str, root: Path | None, limit: int | None):
+    """The first `limit` samples of a split."""
+    from offseg_viz.data import load_samples
+
+    return load_samples(data, split=split, root=root)[: limit or None]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``"256x384"`` to (256, 384), height first."""
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{text!r} is no size; needed HEIGHTxWIDTH, such as 256x384")
+    return int(parts[0]), int(parts[1])
+
+
+def without_paths(arguments: list[str]) -> list[str]:
+    """Arguments as they are recorded beside weights: the folders of this machine are left out."""
+    return [Path(text).name if text.startswith(("/", "~", ".")) else text for text in arguments]
+
+
+def main() -> None:
+    """Run the command line; an error that we foresaw is one line, without a traceback."""
+    try:
+        app()
+    except OffsegVizError as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Data sets by name, and the check that a set can be trained and evaluated on."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from offseg_viz.classes import IGNORE_INDEX
+from offseg_viz.data.sample import Sample, SampleSet
+from offseg_viz.errors import DataError, UnknownNameError
+
+DATASETS = ("scenes", "camvid")
+
+
+class SampleCheck(NamedTuple):
+    """What `check_samples` counted: pixels of each class, (K,) int64 without ignored pixels, and samples."""
+
+    pixels: np.ndarray
+    samples: int
+
+
+def load_samples(
+    name: str, *, split: str = "val", root: str | Path | None = None, size: tuple[int, int] | None = None
+) -> SampleSet:
+    """The labelled images of a data set.
+
+    Parameters
+    ----------
+    name
+        "scenes" (generated street and park scenes; nothing to download) or "camvid" (needs `root`).
+    split
+        "train" or "val"; camvid also has "test".
+    root
+        Folder of a data set that lies on disk; scenes take none.
+    size
+        Height and width of the scenes in pixels, by default those of the split; a set of photographs comes in its
+        own size and takes none.
+
+    Returns
+    -------
+    SampleSet
+        Lazy: an image is read or drawn when it is asked for.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such data set or split; the message lists the valid ones.
+    DataError
+        If `root` or `size` is missing or does not apply, or the folder is not laid out as the data set is.
+    """
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, DATASETS)
+    if name == "scenes":
+        if root is not None:
+            raise DataError(f"scenes are generated and have no folder, found root={str(root)!r}; leave root out")
+        from offseg_viz.data.scenes import scene_samples
+
+        return scene_samples(split, size=size)
+    if size is not None:
+        raise DataError(f"camvid comes in the size of its photographs, found size={size!r}; leave size out")
+    if root is None:
+        raise DataError(
+            'camvid needs its folder: load_samples("camvid", root="path/to/camvid"), '
+            "the one with train/ and trainannot/ in it"
+        )
+    from offseg_viz.data.camvid import camvid_samples
+
+    return camvid_samples(root, split=split)
+
+
+def check_samples(samples: SampleSet, *, progress: bool = False) -> SampleCheck:
+    """Read every sample once; stop at the first that cannot be trained or evaluated on.
+
+    Parameters
+    ----------
+    samples
+        The set to walk.
+    progress
+        Show a progress bar on the error stream.
+
+    Returns
+    -------
+    SampleCheck
+        `pixels`, the number of labelled pixels of each class, (K,) int64, zero for a class that never occurs; and
+        `samples`, the number of samples.
+
+    Raises
+    ------
+    DataError
+        If the set is empty, a file is unreadable, a sample has no label map, image and label disagree in size, a
+        label value is out of range, or every pixel of the whole set is ignored. The message names the sample or file.
+    """
+    if len(samples) == 0:
+        raise DataError(f"the set of {samples.dataset} samples is empty; needed at least one")
+    walk = samples
+    if progress:
+        from rich.console import Console
+        from rich.progress import track
+
+        walk = track(
+            samples, f"checking {samples.dataset}", total=len(samples), console=Console(stderr=True), transient=True
+        )
+    pixels = np.zeros(len(samples.classes), dtype=np.int64)
+    for sample in walk:
+        pixels += _count_pixels(sample, len(samples.classes))
+    if not pixels.any():
+        raise DataError(f"every pixel of the {len(samples)} {samples.dataset} samples is ignored; needed some labels")
+    return SampleCheck(pixels, len(samples))
+
+
+def _count_pixels(sample: Sample, num_classes: int) -> np.ndarray:
+    where = f"sample {sample.id!r} of {sample.dataset}"
+    image, label = sample.image, sample.label
+    if label is None:
+        raise DataError(f"{where} has no label map; training and evaluation need one for each image")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise DataError(f"{where}: the image is {image.dtype} {image.shape}, needed uint8 (height, width, 3)")
+    if label.dtype != np.uint8 or label.shape != image.shape[:2]:
+        raise DataError(f"{where}: the label is {label.dtype} {label.shape}, needed uint8 {image.shape[:2]}")
+    count = np.bincount(label.ravel(), minlength=256)
+    wrong = [int(value) for value in np.flatnonzero(count[num_classes:IGNORE_INDEX]) + num_classes]
+    if wrong:
+        raise DataError(f"{where} holds the label values {wrong[:8]}; needed 0 to {num_classes - 1}, or {IGNORE_INDEX}")
+    return count[:num_classes]

@@ -1,0 +1,143 @@
+"""From a forward pass to a record: what is captured is what can be recomputed."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from offseg_viz.analyze.align import logits, prediction, scores
+from offseg_viz.classes import ClassList
+from offseg_viz.data.sample import Sample, SampleSet
+from offseg_viz.errors import ModelError, RecordError
+from offseg_viz.extract.extract import extract, extract_many
+from offseg_viz.extract.points import reading_of
+from offseg_viz.extract.store import open_store
+from offseg_viz.models.zoo import MODELS, load_model
+from offseg_viz.record import has_offsets, validate_record
+
+CLASSES = ClassList(("sky", "road", "tree", "car", "pole"), ("#0000ff", "#777777", "#00ff00", "#ff0000", "#ffff00"))
+
+
+def trained_looking(name):
+    """A network whose weights are far from their small initial spread, so that offsets and gains matter."""
+    model = load_model(name, classes=CLASSES)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.decode_head.classifier.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def sample(seed=0, size=(96, 128), name="s0", label=True):
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+    blocks = random.integers(0, 5, (size[0] // 8 + 1, size[1] // 8 + 1), dtype=np.uint8)
+    labels = blocks.repeat(8, 0).repeat(8, 1)[: size[0], : size[1]]
+    labels[:16, :16] = 255
+    return Sample(name, image, labels if label else None, CLASSES, "noise")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_recomputed_from_the_record_equal_the_captured_ones(name):
+    model = trained_looking(name)
+    record = extract(model, sample())
+    with torch.no_grad():
+        returned = model(model.normalize(sample().image))[0].numpy()
+    np.testing.assert_array_equal(record.logits.values, returned)
+    np.testing.assert_allclose(logits(record, "aligned").values, returned, atol=2e-4)
+    np.testing.assert_array_equal(prediction(record, "aligned").values, returned.argmax(0))
+    assert has_offsets(record) == name.endswith("-offset")
+    if has_offsets(record):
+        assert np.abs(scores(record, "aligned").values - scores(record, "initial").values).max() > 0.1
+
+
+def test_coordinates_lie_on_the_image_and_labels_come_from_cell_centres():
+    record = extract(load_model("segformer-b0-offset", classes=CLASSES), sample())
+    assert record.sizes["y"] == 12 and record.sizes["x"] == 16
+    np.testing.assert_array_equal(record.y, np.arange(12) * 8 + 4)
+    np.testing.assert_array_equal(record.x, np.arange(16) * 8 + 4)
+    np.testing.assert_array_equal(record.label, sample().label[4::8, 4::8])
+    assert (record.label[:2, :2] == 255).all()
+    assert list(record.cls.values) == list(CLASSES) and list(record.color.values) == list(CLASSES.colors)
+    assert record.attrs["sample"] == "s0" and record.attrs["window"] == [0, 0, 96, 128]
+
+
+def test_record_shares_no_memory_with_the_model_and_leaves_it_as_it_was():
+    model = trained_looking("nano-offset").train()
+    before = model.fingerprint()
+    record = extract(model, sample())
+    assert model.training and model.fingerprint() == before
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+    embedding = record.class_embedding.values.copy()
+    with torch.no_grad():
+        model.decode_head.classifier.class_embedding.zero_()
+    np.testing.assert_array_equal(record.class_embedding.values, embedding)
+
+
+def test_hooks_are_gone_and_the_mode_is_back_when_the_forward_raises():
+    model = load_model("nano", classes=CLASSES).train()
+    with pytest.raises(ModelError, match="too small"):
+        extract(model, sample(size=(16, 64)))
+    assert model.training
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_sample_without_label_gives_a_record_without_label():
+    record = extract(load_model("nano", classes=CLASSES), sample(label=False))
+    assert "label" not in record
+    validate_record(record)
+
+
+def test_odd_sizes_are_covered_by_the_grid():
+    record = extract(load_model("nano-offset", classes=CLASSES), sample(size=(101, 75)))
+    assert 0 < record.y[0] < 4 and 101 - 4 < record.y[-1] < 101
+    assert 0 < record.x[0] < 4 and 75 - 4 < record.x[-1] < 75
+
+
+def test_classes_of_sample_and_model_must_agree():
+    with pytest.raises(ModelError, match="use a model of that data set"):
+        extract(load_model("nano", num_classes=5), sample())
+
+
+def test_a_model_without_a_known_head_is_refused():
+    with pytest.raises(ModelError, match="exactly one OffsetLearning or PerPixelClassifier"):
+        reading_of(torch.nn.Conv2d(3, 4, 1))
+
+
+@pytest.fixture
+def samples():
+    names = ("a", "b", "c")
+    return SampleSet("noise", CLASSES, names, lambda name: sample(names.index(name), name=name))
+
+
+def test_store_holds_every_record_and_a_second_run_continues(tmp_path, samples, monkeypatch):
+    model = trained_looking("nano-offset")
+    store = extract_many(model, samples[:2], tmp_path / "run.zarr", progress=False)
+    assert store.ids == ("a", "b")
+    np.testing.assert_array_equal(store["b"].logits.values, extract(model, samples["b"]).logits.values)
+    (tmp_path / "run.zarr" / ".c.partial").mkdir()  # as a killed run would leave it
+    calls = []
+    module = sys.modules["offseg_viz.extract.extract"]
+    monkeypatch.setattr(module, "extract", lambda *a, **k: calls.append(a[1].id) or extract(*a, **k))
+    store = extract_many(model, samples, tmp_path / "run.zarr", progress=False)
+    assert calls == ["c"] and store.ids == ("a", "b", "c")
+    assert not (tmp_path / "run.zarr" / ".c.partial").exists()
+    assert [record.attrs["sample"] for record in store] == ["a", "b", "c"]
+    assert store[-1].attrs["sample"] == "c" and len(store[1:]) == 2
+
+
+def test_store_of_other_weights_is_not_mixed(tmp_path, samples):
+    extract_many(load_model("nano", classes=CLASSES, seed=0), samples[:1], tmp_path / "run.zarr", progress=False)
+    with pytest.raises(RecordError, match="choose another path"):
+        extract_many(load_model("nano", classes=CLASSES, seed=1), samples, tmp_path / "run.zarr", progress=False)
+
+
+def test_absent_store_unknown_record_and_names_that_leave_the_store(tmp_path, samples):
+    with pytest.raises(RecordError, match="no record store"):
+        open_store(tmp_path / "absent.zarr")
+    store = extract_many(load_model("nano", classes=CLASSES), samples[:1], tmp_path / "run.zarr", progress=False)
+    with pytest.raises(ValueError, match="unknown record of run.zarr 'z'"):
+        store["z"]
+    with pytest.raises(RecordError, match="cannot name a record"):
+        store.path_of("../outside")
