@@ -1,5 +1,6 @@
 """A list of classes: names and colours in label order, the same in every plot."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ class ClassList:
     Raises
     ------
     DataError
-        If the lengths differ, a name occurs twice, or there are more than 255 classes.
+        If the lengths differ, a name occurs twice, a colour is not ``#rrggbb``, or there are more than 255 classes.
     """
 
     names: tuple[str, ...]
@@ -32,6 +33,9 @@ class ClassList:
         if len(set(self.names)) != len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise DataError(f"class names must be unique, found twice: {', '.join(twice)}")
+        wrong = [color for color in self.colors if not re.fullmatch("#[0-9a-fA-F]{6}", color)]
+        if wrong:
+            raise DataError(f"colours must be written as #rrggbb, found {', '.join(map(repr, wrong))}")
         if not 0 < len(self.names) <= IGNORE_INDEX:
             raise DataError(f"{len(self.names)} classes; needed 1 to {IGNORE_INDEX}, {IGNORE_INDEX} means ignored")
 

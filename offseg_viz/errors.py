@@ -13,10 +13,16 @@ class UnknownNameError(OffsegVizError, ValueError):
 
     def __init__(self, kind: str, found: object, valid: Iterable[str]):
         valid = [str(name) for name in valid]
+        self._parts = (kind, found, valid)
         near = difflib.get_close_matches(str(found).lower(), [name.lower() for name in valid], n=1, cutoff=0.5)
         guess = next((name for name in valid if near and name.lower() == near[0]), None)
         hint = f" Did you mean {guess!r}?" if guess else ""
         super().__init__(f"unknown {kind} {found!r}.{hint} Valid: {', '.join(valid) or 'none'}.")
+
+    def __reduce__(self):
+        # An exception is pickled as its message alone, which this one cannot be made from again: without this, one
+        # raised in a worker process would be lost on its way.
+        return type(self), self._parts
 
 
 class DataError(OffsegVizError, ValueError):

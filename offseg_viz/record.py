@@ -31,7 +31,10 @@ from offseg_viz.classes import IGNORE_INDEX, ClassList
 from offseg_viz.errors import RecordError
 
 SCHEMA_VERSION = 1
-REQUIRED_ATTRS = ("schema_version", "model", "checkpoint", "dataset", "sample", "window", "stride", "library_version", "seed")
+REQUIRED_ATTRS = (
+    *("schema_version", "library_version", "model", "checkpoint", "seed"),
+    *("dataset", "sample", "window", "stride"),
+)
 REQUIRED = {"feature": ("y", "x", "channel"), "class_embedding": ("cls", "channel"), "logits": ("cls", "y", "x")}
 OFFSETS = {"feature_offset": ("y", "x", "channel"), "class_offset": ("cls", "channel")}
 OPTIONAL = {"logit_bias": ("cls",), "logit_gain": ("cls",), "label": ("y", "x"), "image": ("row", "col", "rgb")}
@@ -94,14 +97,17 @@ def class_list(record: xr.Dataset) -> ClassList:
 
 
 def save_record(record: xr.Dataset, path: str | Path) -> Path:
-    """Write one record as a Zarr group, whole or not at all; an existing folder at `path` is refused.
+    """Write one record as a Zarr group, whole or not at all, with checksums; anything already at `path` is refused.
 
     Raises
     ------
     RecordError
         If the record is not valid or something is already at `path`.
     """
+    from numcodecs import Zstd
+
     path = Path(path)
+    validate_record(record)
     if path.exists():
         raise RecordError(f"{path} is already there; remove it or choose another name")
     partial = path.with_name(f".{path.name}.partial")
@@ -110,7 +116,10 @@ def save_record(record: xr.Dataset, path: str | Path) -> Path:
 
         shutil.rmtree(partial)
     path.parent.mkdir(parents=True, exist_ok=True)
-    validate_record(record).to_zarr(partial, mode="w", zarr_format=2)
+    # Zarr's default compressor reads past the end of a truncated chunk and returns garbage; this one notices. Chunks
+    # of one value are written too (by default they are not), so that a chunk that is not there is known to be lost.
+    encoding = {name: {"compressors": [Zstd(level=1, checksum=True)]} for name in record.variables}
+    record.to_zarr(partial, mode="w", zarr_format=2, encoding=encoding, write_empty_chunks=True)
     partial.rename(path)
     return path
 
@@ -126,9 +135,18 @@ def load_record(path: str | Path) -> xr.Dataset:
     path = Path(path)
     if not path.is_dir():
         raise RecordError(f"no record at {path}: needed a folder written by save_record() or extract_many()")
+    import zarr
+
     try:
+        arrays = dict(zarr.open_group(path, mode="r").arrays())
+        lost = sorted(name for name, array in arrays.items() if array.nchunks_initialized < array.nchunks)
+        if lost:  # Zarr would fill them in with NaN or zero
+            raise OSError(f"parts of {', '.join(lost)} are lost")
         with xr.open_zarr(path, chunks=None) as lazy:
             record = lazy.load()
     except Exception as cause:
         raise RecordError(f"{path} cannot be read as a record ({cause}); extract it again") from cause
-    return validate_record(record)
+    try:
+        return validate_record(record)
+    except RecordError as cause:
+        raise RecordError(f"{path} holds no valid record: {cause}") from cause

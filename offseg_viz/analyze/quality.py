@@ -1,0 +1,48 @@
+"""How well each class is segmented before and after alignment, and how well it could be."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from offseg_viz.analyze.align import prediction
+from offseg_viz.analyze.collection import named_records
+from offseg_viz.analyze.ideal import ideal_prediction
+from offseg_viz.classes import IGNORE_INDEX
+from offseg_viz.metrics import confusion_matrix, segmentation_metrics
+
+
+def class_iou(records: Iterable[xr.Dataset]) -> pd.DataFrame:
+    """IoU of every class, a fraction from 0 to 1, with the pixels of all records pooled.
+
+    Counted on the grid of the features, against the label on that grid, so numbers differ a little from an evaluation
+    at full resolution. `initial` and `aligned` come from the logits of the two stages, `ideal` from each image's own
+    ideal class embeddings (eq. 2 of arXiv 2508.08811).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `cls` (names), columns `initial`, `aligned`, `ideal`. A class that is labelled nowhere is NaN in all
+        three (also where it was predicted), so that the means of the columns are over the same classes.
+
+    Raises
+    ------
+    RecordError
+        If there is no record, one has no label, or they have different classes.
+    """
+    predict = {"initial": lambda one: prediction(one, "initial"), "aligned": prediction, "ideal": ideal_prediction}
+    confusion = dict.fromkeys(predict, 0)
+    for _, record in named_records(records):
+        record = record.drop_vars(["logits", "image"], errors="ignore").compute()
+        names, label = record["cls"].values.astype(str), record["label"].values
+        nothing = (label == IGNORE_INDEX).all()  # adds zeros; there are no ideal embeddings to ask for
+        for column, function in predict.items():
+            predicted = label if nothing else function(record).values
+            confusion[column] = confusion[column] + confusion_matrix(label, predicted, len(names))
+    table = pd.DataFrame(
+        {column: segmentation_metrics(matrix)["iou"] for column, matrix in confusion.items()},
+        index=pd.Index(names, name="cls"),
+    )
+    table[confusion["initial"].sum(axis=1) == 0] = np.nan
+    return table

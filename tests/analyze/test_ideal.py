@@ -1,0 +1,136 @@
+"""Ideal class embeddings against the pseudo-inverse of eq. (2), also where it is rank-deficient or under-determined."""
+
+import numpy as np
+import pytest
+import reference
+import xarray as xr
+
+from offseg_viz.analyze.ideal import ideal_class_embedding, ideal_prediction, ideal_similarity
+from offseg_viz.errors import RecordError, UnknownNameError
+
+
+def by_definition(record):
+    """W* = M (E^T)^+ with numpy's pseudo-inverse; rows of absent classes NaN."""
+    label = record["label"].values.ravel()
+    feature = record["feature"].values.reshape(-1, record.sizes["channel"]).astype(np.float64)[label != 255]
+    one_hot = np.array(reference.one_hot(label[label != 255].tolist(), record.sizes["cls"]))
+    embedding = one_hot @ np.linalg.pinv(feature.T, rcond=1e-6)
+    embedding[one_hot.sum(axis=1) == 0] = np.nan
+    return embedding
+
+
+def test_equals_definition(offset_record):
+    found = ideal_class_embedding(offset_record)
+    assert found.dims == ("cls", "channel") and found.dtype == np.float64 and set(found.coords) == {"cls", "color"}
+    np.testing.assert_allclose(found, by_definition(offset_record), rtol=1e-8)
+
+
+def test_rank_deficient_features(offset_record):
+    """A dead channel, a doubled channel, and a pixel space of rank 4."""
+    feature = offset_record["feature"].values.copy()
+    feature[..., 5:] = feature[..., :4] @ np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    feature[..., 2] = 0
+    feature[..., 4] = feature[..., 3]
+    record = offset_record.assign(feature=(("y", "x", "channel"), feature))
+    flat = feature.reshape(35, 11)
+    assert np.linalg.matrix_rank(flat, rtol=1e-6) < 11
+    expected = by_definition(record)
+    assert np.abs(expected).max() < 10, "the cut-off of the definition itself must hold here"
+    np.testing.assert_allclose(ideal_class_embedding(record), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_fewer_pixels_than_channels(make_record):
+    record = make_record(size=(3, 4), seed=4)
+    label = record["label"].values
+    assert 3 < (label != 255).sum() < 11
+    found = ideal_class_embedding(record)
+    np.testing.assert_allclose(found, by_definition(record), rtol=1e-7)
+    np.testing.assert_array_equal(ideal_prediction(record).values[label != 255], label[label != 255])
+
+
+def test_cutoff_treats_rounding_noise_as_zero_and_small_directions_as_real(offset_record):
+    """A direction at 1e-8 of the largest is dropped, one at 1e-4 is kept, as in the definition."""
+    for scale, kept in ((1e-8, False), (1e-4, True)):
+        feature = offset_record["feature"].values.astype(np.float64).copy()
+        feature[..., 10] *= scale
+        record = offset_record.assign(feature=(("y", "x", "channel"), feature))
+        found = ideal_class_embedding(record)
+        np.testing.assert_allclose(found, by_definition(record), rtol=1e-5, atol=1e-6)
+        assert (np.abs(found[:, 10]).max() > 10) == kept
+
+
+def test_labels_made_by_known_embeddings_give_them_back(offset_record):
+    """Where M = W0 E^T exactly, W* = W0."""
+    label = offset_record["label"].values
+    known = np.random.default_rng(6).normal(size=(3, 11))
+    one_hot = np.array(reference.one_hot(label.ravel().tolist(), 3))
+    feature = (np.linalg.pinv(known) @ one_hot).T.reshape(5, 7, 11)
+    record = offset_record.assign(feature=(("y", "x", "channel"), feature))
+    np.testing.assert_allclose(ideal_class_embedding(record), known, rtol=1e-8)
+
+
+def test_absent_class_is_nan_and_never_predicted(records):
+    found = ideal_class_embedding(records[2])
+    assert found.sel(cls="tree").isnull().all() and found.sel(cls=["sky", "road"]).notnull().all()
+    assert set(np.unique(ideal_prediction(records[2]))) == {0, 1}
+
+
+def test_ignored_pixels_take_no_part(offset_record):
+    feature = offset_record["feature"].values.copy()
+    feature[1, 2:4] = 1e5
+    assert (offset_record["label"].values == 255).sum() == 2
+    changed = offset_record.assign(feature=(("y", "x", "channel"), feature))
+    xr.testing.assert_identical(ideal_class_embedding(changed), ideal_class_embedding(offset_record))
+
+
+def test_prediction_equals_loops(offset_record):
+    table = reference.scores(reference.flatten(offset_record["feature"].values), by_definition(offset_record).tolist())
+    found = ideal_prediction(offset_record)
+    assert found.dims == ("y", "x") and found.dtype == np.uint8 and set(found.coords) == {"y", "x"}
+    assert found.values.ravel().tolist() == reference.arg_max(table)
+
+
+def test_prediction_keeps_class_numbers_behind_an_absent_class(make_record):
+    """With the class 0 absent, the present classes must not be renumbered."""
+    record = make_record(label=np.arange(35).reshape(5, 7) % 2 + 1)
+    assert set(np.unique(ideal_prediction(record))) == {1, 2}
+
+
+def test_zero_features_give_zero(offset_record):
+    record = offset_record.assign(feature=offset_record["feature"] * 0)
+    np.testing.assert_array_equal(ideal_class_embedding(record), np.zeros((3, 11)))
+
+
+def test_no_label(offset_record):
+    with pytest.raises(RecordError, match="has no label"):
+        ideal_class_embedding(offset_record.drop_vars("label"))
+    with pytest.raises(RecordError, match="every pixel of a is ignored"):
+        ideal_prediction(offset_record.assign(label=offset_record["label"] * 0 + np.uint8(255)))
+
+
+def test_similarity_between_images(records):
+    found = ideal_similarity(records, cls="road")
+    vectors = [by_definition(record)[1] for record in records]
+    expected = [[reference.cosine(a, b) for b in vectors] for a in vectors]
+    assert found.dims == ("image", "image_2") and found["image_2"].values.tolist() == ["a", "b", "c"]
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    pairs = [expected[0][1], expected[0][2], expected[1][2]]
+    assert found.attrs["images"] == 3 and found.attrs["cls"] == "road"
+    assert found.attrs["mean_similarity"] == pytest.approx(np.mean(pairs))
+    assert found.attrs["spread"] == pytest.approx(np.std(pairs))
+
+
+def test_images_without_the_class_are_left_out(records):
+    found = ideal_similarity(iter(records), cls="tree")
+    assert found["image"].values.tolist() == ["a", "b"] and found.attrs["images"] == 2
+
+
+def test_similarity_refusals(records):
+    with pytest.raises(UnknownNameError, match="Did you mean 'tree'"):
+        ideal_similarity(records, cls="trees")
+    with pytest.raises(RecordError, match="found 1 image with the class 'tree'; needed at least 2"):
+        ideal_similarity(records[1:], cls="tree")
+    with pytest.raises(RecordError, match="found no record"):
+        ideal_similarity([], cls="tree")
+    with pytest.raises(RecordError, match=r"\[record\]"):
+        ideal_similarity(records[0], cls="tree")

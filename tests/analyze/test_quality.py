@@ -1,0 +1,54 @@
+"""The IoU table against loops."""
+
+import numpy as np
+import pytest
+import reference
+
+from offseg_viz.analyze.align import prediction
+from offseg_viz.analyze.ideal import ideal_prediction
+from offseg_viz.analyze.quality import class_iou
+from offseg_viz.errors import RecordError
+
+
+def pooled(records, predict):
+    label = [int(value) for record in records for value in record["label"].values.ravel()]
+    found = [int(value) for record in records for value in predict(record).values.ravel()]
+    table = reference.confusion(label, found, 3)
+    return [reference.iou(table, k) for k in range(3)]
+
+
+def test_equals_loops_pooled(records):
+    table = class_iou(records)
+    assert table.index.tolist() == ["sky", "road", "tree"] and table.index.name == "cls"
+    assert table.columns.tolist() == ["initial", "aligned", "ideal"]
+    np.testing.assert_allclose(table["initial"], pooled(records, lambda record: prediction(record, "initial")))
+    np.testing.assert_allclose(table["aligned"], pooled(records, prediction))
+    np.testing.assert_allclose(table["ideal"], pooled(records, ideal_prediction))
+    assert not np.allclose(table["initial"], table["aligned"])
+
+
+def test_class_labelled_nowhere_is_nan_in_all_columns(records):
+    assert (prediction(records[2]) == 2).any(), "predicted, yet not to be counted as zero"
+    table = class_iou(records[2:])
+    assert table.loc["tree"].isna().all() and table.drop(index="tree").notna().all(axis=None)
+
+
+def test_per_pixel_columns_coincide(per_pixel_records):
+    table = class_iou(per_pixel_records)
+    np.testing.assert_array_equal(table["initial"], table["aligned"])
+
+
+def test_ignored_record_changes_nothing(records):
+    ignored = records[0].assign(label=records[0]["label"] * 0 + np.uint8(255))
+    assert class_iou([*records, ignored]).equals(class_iou(records))
+    assert class_iou([ignored, *records]).equals(class_iou(records))
+    assert class_iou([ignored]).isna().all(axis=None)
+
+
+def test_refusals(records):
+    with pytest.raises(RecordError, match="the record of b has no label"):
+        class_iou([records[0], records[1].drop_vars("label")])
+    with pytest.raises(RecordError, match="the record of b has other classes"):
+        class_iou([records[0], records[1].assign_coords(cls=["sky", "road", "car"])])
+    with pytest.raises(RecordError, match="found no record"):
+        class_iou([])

@@ -1,0 +1,109 @@
+"""The command line as a user calls it: real processes, real files, and errors of one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from offseg_viz.data.camvid import CAMVID_CLASSES
+
+
+def run(*arguments, check=True):
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "offseg_viz.cli", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """A tiny data set in the layout of CamVid, with .png images."""
+    root = tmp_path / "camvid"
+    random = np.random.default_rng(0)
+    palette = CAMVID_CLASSES.palette
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        (root / split).mkdir(parents=True)
+        (root / f"{split}annot").mkdir()
+        for n in range(count):
+            label = random.integers(0, 12, (6, 8), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+            image = np.vstack([palette, [[0, 0, 0]]])[label].astype(np.uint8)
+            Image.fromarray(image).save(root / split / f"{split}{n}.png")
+            Image.fromarray(label).save(root / f"{split}annot" / f"{split}{n}.png")
+    return root
+
+
+SMALL = ("--crop", "64x96", "--batch-size", "2", "--workers", "0")
+
+
+def test_train_evaluate_extract_report(camvid, tmp_path):
+    data = ("--model", "nano-offset", "--data", "camvid", "--root", camvid)
+    run("train", *data, "--out", tmp_path / "run", "--steps", "3", *SMALL)
+    weights = tmp_path / "run" / "model.safetensors"
+    origin = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert origin["command"][:2] == ["offseg-viz", "train"] and str(tmp_path) not in " ".join(origin["command"])
+    printed = run("evaluate", *data, "--weights", weights, "--split", "test", "--out", tmp_path / "iou.csv", "--workers", 0)
+    assert "mIoU" in printed.stdout and "Bicyclist" in printed.stdout and "2 images" in printed.stdout
+    assert (tmp_path / "iou.csv").read_text().startswith("cls,iou,accuracy\nSky,")
+    printed = run("extract", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "run.zarr", "--limit", 3)
+    assert "3 records" in printed.stdout
+    run("report", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "Bicyclist" in html and "2508.08811" in html
+
+
+def test_a_killed_run_resumes_and_finishes(camvid, tmp_path):
+    arguments = ["train", "--model", "nano", "--data", "camvid", "--root", camvid, "--out", tmp_path / "run"]
+    arguments += ["--steps", "60", "--checkpoint-every", "2", "--validate-on", "none", *SMALL]
+    command = [sys.executable, "-m", "offseg_viz.cli", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "last.ckpt").exists() and process.poll() is None:
+            assert time.monotonic() < deadline, "no checkpoint was written"
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "run" / "model.safetensors").exists(), "the run ended before it could be killed"
+    assert "pass --resume" in run(*arguments, check=False).stderr
+    run(*arguments, "--resume")
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (("evaluate", "--model", "nanno", "--data", "scenes"), "Did you mean 'nano'"),
+        (("evaluate", "--model", "nano", "--data", "scene"), "Did you mean 'scenes'"),
+        (("train", "--model", "nano", "--data", "camvid", "--out", "run"), "root="),
+        (("evaluate", "--model", "nano", "--data", "camvid", "--root", "/nowhere"), "error:"),
+        (("scenes", "--out", "x", "--size", "12by9"), "HEIGHTxWIDTH"),
+    ],
+)
+def test_mistakes_get_one_clear_error_without_traceback(arguments, expected, tmp_path):
+    result = run(*arguments, check=False)
+    assert result.returncode == 2
+    assert expected in result.stderr and "Traceback" not in result.stderr
+
+
+def test_damaged_image_is_named_before_training(camvid, tmp_path):
+    (camvid / "train" / "train2.png").write_bytes(b"\x89PNG\r\n\x1a\n but then nothing")
+    arguments = ("--model", "nano", "--data", "camvid", "--root", camvid, "--out", tmp_path / "run", *SMALL)
+    result = run("train", *arguments, check=False)
+    assert result.returncode == 2 and "train2.png" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_of_every_command_names_its_options():
+    top = run("--help").stdout
+    for command in ("train", "evaluate", "extract", "report", "models", "scenes"):
+        assert command in top
+        assert "--" in run(command, "--help").stdout
