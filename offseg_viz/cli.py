@@ -67,6 +67,10 @@ def train(
         seed=seed,
     )
     validation = None if validate_on == "none" else load_samples(data, split=validate_on, root=root)
+    if data == "scenes":
+        from offseg_viz.data.scenes import cache_scenes
+
+        cache_scenes()
     run(
         chosen,
         load_samples(data, split="train", root=root),

@@ -40,9 +40,9 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("nano", "scenes", steps=2000, crop=(160, 192), scale=(0.75, 1.5)),
+    Recipe("nano", "scenes", steps=2000, crop=(160, 192), scale=(0.75, 2.0)),
     Recipe("nano", "camvid", steps=2000, crop=(256, 320)),
-    Recipe("segformer-b0", "scenes", steps=4000, crop=(160, 192), learning_rate=3e-4, scale=(0.75, 1.5)),
+    Recipe("segformer-b0", "scenes", steps=4000, crop=(160, 192), learning_rate=3e-4, scale=(0.75, 2.0)),
     Recipe("segformer-b0", "camvid", steps=4000, crop=(256, 320), learning_rate=3e-4),
 )
 """Training from scratch; a model with offset learning shares the row of the one without, so that the two compare."""

@@ -1,0 +1,9 @@
+"""A result in, a figure out: nothing here computes, shows or writes."""
+
+from offseg_viz.plot.bars import plot_classes
+from offseg_viz.plot.figure import StaticFigure
+from offseg_viz.plot.maps import plot_map, plot_panels
+from offseg_viz.plot.matrices import plot_matrix
+from offseg_viz.plot.scatter import plot_scatter
+
+__all__ = ["StaticFigure", "plot_classes", "plot_map", "plot_matrix", "plot_panels", "plot_scatter"]

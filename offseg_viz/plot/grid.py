@@ -1,0 +1,104 @@
+"""Where a map lies on its image, and which colours it takes: decided once, for stills and widgets alike."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+from matplotlib.colors import Colormap
+
+from offseg_viz.classes import IGNORE_INDEX, ClassList
+from offseg_viz.errors import RecordError
+from offseg_viz.plot import theme
+from offseg_viz.record import class_list
+
+
+def is_photograph(panel: xr.DataArray) -> bool:
+    """Whether `panel` is a photograph (row, col, rgb) rather than a map (y, x)."""
+    return "rgb" in panel.dims
+
+
+def is_class_map(panel: xr.DataArray) -> bool:
+    """Whether `panel` holds class numbers (an integer map) rather than measurements."""
+    return not is_photograph(panel) and panel.dtype.kind in "iu"
+
+
+def empty_name(map: xr.DataArray) -> str:
+    """What a class map calls its cells of value 255: its attribute `empty_name`, else ``ignored``.
+
+    Ignored cells are hatched; those of another name are left bare.
+    """
+    return str(map.attrs.get("empty_name", "ignored"))
+
+
+def check_map(map: xr.DataArray, over: xr.Dataset | None, title: str) -> None:
+    """Raise `RecordError` unless `map` has the dims (y, x), and grid and classes of the record `over`."""
+    if map.dims != ("y", "x"):
+        hint = "; choose one class with .sel(cls=...)" if "cls" in map.dims else ""
+        raise RecordError(f"the map {title!r} has dims {map.dims}, needed ('y', 'x'){hint}")
+    if over is not None and not all(np.array_equal(map[dim].values, over[dim].values) for dim in ("y", "x")):
+        found, needed = dict(map.sizes), {dim: over.sizes[dim] for dim in ("y", "x")}
+        raise RecordError(
+            f"the map {title!r} lies on another grid ({found}) than the record ({needed}); pass its own record as over="
+        )
+    if over is not None and is_class_map(map):
+        values = np.unique(map.values)
+        wrong = values[((values < 0) | (values >= over.sizes["cls"])) & (values != IGNORE_INDEX)]
+        if wrong.size:
+            raise RecordError(
+                f"the integer map {title!r} holds {wrong[:8].tolist()}, drawn as classes it needs 0 to "
+                f"{over.sizes['cls'] - 1} or {IGNORE_INDEX}; convert counts with .astype(float)"
+            )
+
+
+def map_classes(maps: Iterable[xr.DataArray], over: xr.Dataset | None) -> ClassList:
+    """The classes of the record `over`; numbered ones, as many as the maps need, where there is no record."""
+    if over is not None:
+        return class_list(over)
+    largest = max((int(m.where(m != IGNORE_INDEX, 0).max()) for m in maps if is_class_map(m)), default=0)
+    return ClassList.numbered(largest + 1)
+
+
+def extent(map: xr.DataArray, over: xr.Dataset | None) -> tuple[float, float, float, float]:
+    """Top, left, bottom and right edge of the grid in pixels, from the centres of its cells.
+
+    A grid of one row or column takes the stride of the record (1 without a record).
+    """
+    stride = float(np.ravel(over.attrs["stride"])[0]) if over is not None else 1.0
+    edges = []
+    for dim in ("y", "x"):
+        centres = map[dim].values.astype(float)
+        step = centres[1] - centres[0] if len(centres) > 1 else stride
+        edges.append((float(centres[0] - step / 2), float(centres[-1] + step / 2)))
+    (top, bottom), (left, right) = edges
+    return top, left, bottom, right
+
+
+def picture_size(panel: xr.DataArray, over: xr.Dataset | None) -> tuple[float, float]:
+    """Height and width in pixels of what is drawn: the photograph where there is one, else the grid."""
+    if is_photograph(panel):
+        return panel.sizes["row"], panel.sizes["col"]
+    if over is not None and "image" in over:
+        return over.sizes["row"], over.sizes["col"]
+    top, left, bottom, right = extent(panel, over)
+    return bottom - top, right - left
+
+
+def color_limits(maps: Iterable[xr.DataArray]) -> tuple[float, float]:
+    """Ends of a colour scale common to `maps`: symmetric about zero where there is a negative value.
+
+    (0, 1) where no value is finite.
+    """
+    values = np.concatenate([np.ravel(m.values).astype(float) for m in maps])
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if low < 0:
+        reach = max(-low, high)
+        return -reach, reach
+    return (low, high) if high > low else (low, low + 1)
+
+
+def colors_for(limits: tuple[float, float]) -> Colormap:
+    """Diverging colours for a scale that begins below zero, sequential ones for any other."""
+    return theme.DIVERGING if limits[0] < 0 else theme.SEQUENTIAL

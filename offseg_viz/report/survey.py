@@ -1,0 +1,44 @@
+"""One pass over the records of a report: do they fit each other, and which classes are labelled where."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from offseg_viz.classes import IGNORE_INDEX
+from offseg_viz.errors import RecordError
+from offseg_viz.record import has_offsets, validate_record
+
+
+class Survey(NamedTuple):
+    """What one pass over the records found out, so that they need not be in memory together."""
+
+    first: xr.Dataset
+    labelled: bool
+    pixels: np.ndarray
+    """Labelled cells (image, cls)."""
+
+
+def survey_records(records: Iterable[xr.Dataset]) -> Survey:
+    """Read every record once.
+
+    Raises
+    ------
+    RecordError
+        If there is no record or an invalid one, some have offsets and some none, or their class counts differ.
+    """
+    first, labelled, pixels = None, True, []
+    for record in records:
+        validate_record(record)
+        first = record if first is None else first
+        if has_offsets(record) != has_offsets(first):
+            raise RecordError("some records have offsets and some have none; report on the records of one model")
+        labelled = labelled and "label" in record
+        values = record["label"].values if labelled else np.array([], dtype=np.uint8)
+        pixels.append(np.bincount(values[values != IGNORE_INDEX], minlength=record.sizes["cls"]))
+    if first is None:
+        raise RecordError("found no record, needed at least one; extract() or extract_many() makes them")
+    if len({len(row) for row in pixels}) > 1:
+        raise RecordError("the records have different numbers of classes; report on the records of one data set")
+    return Survey(first, labelled, np.array(pixels))

@@ -1,0 +1,138 @@
+"""`PixelMap`: one map over its photograph on a small canvas of our own, with a cell to be selected.
+
+One byte a grid cell crosses the wire; colours and enlargement are done in the browser (`pixel_map.js`). Nothing is
+loaded from a network.
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+import xarray as xr
+from PIL import Image
+
+from offseg_viz.classes import IGNORE_INDEX
+from offseg_viz.plot import grid, theme
+from offseg_viz.record import class_list
+
+_CSS = """
+.offseg-map { display: flex; flex-direction: column; min-width: 0; font-size: 12px; line-height: 1.35;
+  color: var(--jp-content-font-color1, #22262b); }
+.offseg-map-title { font-weight: 600; padding-bottom: 3px; }
+.offseg-map-canvas { display: block; width: 100%; border-radius: 3px; cursor: crosshair; }
+.offseg-map-canvas:focus { outline: none; }
+.offseg-map-canvas:focus-visible { outline: 3px solid var(--jp-brand-color1, #1976d2); outline-offset: 2px; }
+.offseg-map-scale { display: flex; align-items: center; gap: 6px; padding-top: 4px; font-size: 11px;
+  font-variant-numeric: tabular-nums; }
+.offseg-map-bar { flex: 1; height: 7px; border-radius: 3px; }
+.offseg-map-readout { min-height: 1.35em; font-size: 11px; font-variant-numeric: tabular-nums;
+  color: var(--jp-content-font-color2, #5b6470); }
+"""
+
+
+class PixelMap(anywidget.AnyWidget):
+    """A map (y, x) or a bare photograph on a canvas; a click or the arrow keys select a grid cell.
+
+    Parameters
+    ----------
+    map : DataArray (y, x), optional
+        A float map or an integer map of classes, as for `plot_map`; without it the photograph alone is shown.
+    over : Dataset
+        The record it was made from.
+    title : str
+        Heading, read aloud too.
+    limits : (low, high), optional
+        Ends of the colour scale, to compare maps; by default the map's own range.
+
+    Attributes
+    ----------
+    selected : list
+        ``[row, col]`` of the selected grid cell, ``[]`` for none; both ways between browser and Python.
+    opacity : float
+        Of the map over its photograph, 0 to 1.
+    smooth : bool
+        Bilinear enlargement in place of visible cells.
+    """
+
+    _esm = Path(__file__).with_name("pixel_map.js")
+    _css = _CSS
+
+    image = traitlets.Bytes().tag(sync=True)
+    size = traitlets.List(traitlets.Int()).tag(sync=True)
+    extent = traitlets.List(traitlets.Float()).tag(sync=True)
+    shape = traitlets.List(traitlets.Int()).tag(sync=True)
+    cells = traitlets.Bytes().tag(sync=True)
+    table = traitlets.Bytes().tag(sync=True)
+    limits = traitlets.List(traitlets.Float()).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    empty_name = traitlets.Unicode("ignored").tag(sync=True)
+    title = traitlets.Unicode().tag(sync=True)
+    message = traitlets.Unicode().tag(sync=True)
+    opacity = traitlets.Float(theme.MAP_OPACITY, min=0, max=1).tag(sync=True)
+    smooth = traitlets.Bool(False).tag(sync=True)
+    selected = traitlets.List(traitlets.Int()).tag(sync=True)
+
+    def __init__(
+        self,
+        map: xr.DataArray | None = None,
+        *,
+        over: xr.Dataset,
+        title: str = "",
+        limits: tuple[float, float] | None = None,
+    ):
+        super().__init__()
+        self.show(map, over=over, title=title, limits=limits)
+
+    def show(
+        self,
+        map: xr.DataArray | None,
+        *,
+        over: xr.Dataset,
+        title: str,
+        limits: tuple[float, float] | None = None,
+        message: str = "",
+    ) -> None:
+        """Show another map in place; what did not change does not cross the wire again.
+
+        `message` stands below the picture, for a panel that has
+        nothing to show. A map that does not fit `over` raises `RecordError`.
+        """
+        reference = over["logits"].isel(cls=0, drop=True) if map is None else map
+        grid.check_map(reference, over, title or "map")
+        with self.hold_sync():
+            self.image = encoded_photograph(over)
+            self.size = [round(edge) for edge in grid.picture_size(reference, over)]
+            self.extent = list(grid.extent(reference, over))
+            self.shape = [over.sizes["y"], over.sizes["x"]]
+            self.title, self.message, self.empty_name = title, message, grid.empty_name(reference)
+            if map is None:
+                self.cells, self.limits, self.names = b"", [], []
+            elif grid.is_class_map(map):
+                classes = class_list(over)
+                table = np.zeros((256, 4), dtype=np.uint8)
+                table[: len(classes), :3], table[: len(classes), 3] = classes.palette, 255
+                self.cells, self.table = map.values.astype(np.uint8).tobytes(), table.tobytes()
+                self.limits, self.names = [], list(classes.names)
+            else:
+                limits = limits if limits is not None else grid.color_limits([map])
+                self.cells, self.table = cell_bytes(map, limits), theme.lookup_table(grid.colors_for(limits)).tobytes()
+                self.limits, self.names = [float(limits[0]), float(limits[1])], []
+
+
+def cell_bytes(map: xr.DataArray, limits: tuple[float, float]) -> bytes:
+    """`map` as one byte a cell: 0 .. 254 from `limits[0]` to `limits[1]`, clipped; 255 where there is no value."""
+    low, high = limits
+    values = map.values.astype(np.float64)
+    steps = np.clip(np.round((np.nan_to_num(values) - low) / (high - low) * 254), 0, 254)
+    return np.where(np.isfinite(values), steps, IGNORE_INDEX).astype(np.uint8).tobytes()
+
+
+def encoded_photograph(record: xr.Dataset) -> bytes:
+    """The photograph of a record as the bytes of a JPEG file, empty where the record has none."""
+    if "image" not in record:
+        return b""
+    buffer = BytesIO()
+    Image.fromarray(record["image"].values).save(buffer, format="JPEG", quality=88)
+    return buffer.getvalue()

@@ -1,0 +1,211 @@
+import re
+
+import numpy as np
+import pytest
+
+from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
+from offseg_viz.analyze.offsets import offset_magnitude
+from offseg_viz.analyze.similarity import cosine_similarity
+from offseg_viz.errors import RecordError, UnknownNameError
+from offseg_viz.extract.store import RecordStore
+from offseg_viz.record import save_record
+from offseg_viz.widgets import AlignmentExplorer
+from offseg_viz.widgets.alignment_views import STAGE_CHOICES, AlignmentViews
+from offseg_viz.widgets.readout import PixelNumbers, pixel_numbers, readout_html
+
+
+@pytest.fixture
+def explorer(records):
+    return AlignmentExplorer(records, cls="road")
+
+
+def panel(explorer, name):
+    return explorer._panels[name]
+
+
+def test_it_begins_with_the_first_image_and_its_most_frequent_class(records):
+    label = records[0]["label"].values
+    counts = [(label == k).sum() for k in range(3)]
+    explorer = AlignmentExplorer(records)
+    assert (explorer.image, explorer.stage, explorer.pixel) == ("a", "aligned", None)
+    assert explorer.cls == records[0]["cls"].values[int(np.argmax(counts))]
+    begun = AlignmentExplorer(records, image="b", cls="sky", stage="initial", pixel=(10, 6))
+    assert (begun.image, begun.cls, begun.stage, begun.pixel) == ("b", "sky", "initial", (10, 6))
+
+
+def test_a_click_in_any_panel_selects_in_all(explorer):
+    panel(explorer, "label").selected = [2, 5]
+    assert explorer.pixel == (10, 22)
+    assert all(each.selected == [2, 5] for each in explorer._panels.values())
+    panel(explorer, "offset").selected = []
+    assert explorer.pixel is None
+    assert all(each.selected == [] for each in explorer._panels.values())
+
+
+def test_a_position_set_from_code_is_kept_and_marks_its_cell(explorer):
+    explorer.pixel = (19.9, 4)
+    assert explorer.pixel == (19.9, 4)
+    assert all(each.selected == [4, 1] for each in explorer._panels.values())
+
+
+def test_pickers_and_attributes_follow_each_other(explorer):
+    explorer._cls_picker.value, explorer._stage_picker.value = "tree", "initial"
+    assert (explorer.cls, explorer.stage) == ("tree", "initial")
+    explorer.image, explorer.cls = "b", "sky"
+    assert (explorer._image_picker.value, explorer._cls_picker.value) == ("b", "sky")
+    assert panel(explorer, "similarity").title == "cosine similarity to sky, initial"
+
+
+def test_the_panels_show_the_analyses(explorer, records):
+    record = records[0]
+    after = cosine_similarity(aligned_feature(record), aligned_class_embedding(record))
+    before = cosine_similarity(record["feature"], record["class_embedding"])
+    views = explorer._views.panels("a", "aligned - initial", "tree")
+    np.testing.assert_array_equal(views["similarity"].map, (after - before).sel(cls="tree"))
+    np.testing.assert_array_equal(views["offset"].map, offset_magnitude(record, relative=True))
+    changed = views["prediction"].map.values
+    initial, aligned = (prediction(record, stage).values for stage in ("initial", "aligned"))
+    assert (changed != 255).any()
+    np.testing.assert_array_equal(changed != 255, initial != aligned)
+    np.testing.assert_array_equal(changed[changed != 255], aligned[initial != aligned])
+
+
+def test_one_scale_for_all_classes_and_both_stages(explorer):
+    seen = set()
+    for stage in ("initial", "aligned"):
+        for cls in ("sky", "road", "tree"):
+            explorer.stage, explorer.cls = stage, cls
+            seen.add(tuple(panel(explorer, "similarity").limits))
+    assert len(seen) == 1
+    explorer.stage = "aligned - initial"
+    assert tuple(panel(explorer, "similarity").limits) not in seen
+
+
+def test_the_numbers_of_a_pixel(records):
+    views, record = AlignmentViews(records), records[1]
+    numbers = pixel_numbers(views, "b", (3, 4), "sky")
+    feature = record["feature"].values[3, 4]
+    moved = feature + record["feature_offset"].values[3, 4]
+    for name, color, before, after in numbers.cosines:
+        k = list(record["cls"].values).index(name)
+        vector = record["class_embedding"].values[k]
+        vector_after = vector + record["class_offset"].values[k]
+        assert before == pytest.approx(feature @ vector / np.linalg.norm(feature) / np.linalg.norm(vector), abs=1e-5)
+        assert after == pytest.approx(
+            moved @ vector_after / np.linalg.norm(moved) / np.linalg.norm(vector_after), abs=1e-5
+        )
+        assert color == record["color"].values[k]
+    length = np.linalg.norm(record["feature_offset"].values[3, 4])
+    assert numbers.offset == pytest.approx(length, rel=1e-5)
+    assert numbers.relative_offset == pytest.approx(length / np.linalg.norm(feature), rel=1e-5)
+    assert numbers.label == record["cls"].values[int(record["label"][3, 4])]
+
+
+def test_an_ignored_pixel_says_so(records):
+    assert pixel_numbers(AlignmentViews(records), "a", (1, 2), "sky").label == "ignored"
+
+
+def test_the_readout_escapes_names():
+    name = '<img src=x onerror="alert(1)">'
+    numbers = PixelNumbers(0, 0, name, name, name, [(name, "#ff0000", 0.5, np.nan)], 1.0, 0.5)
+    html = readout_html(numbers, pixel=(2, 2), cls=name)
+    assert "<img" not in html and html.count("&lt;img") == 4
+    assert "+0.50 → n/a" in html
+
+
+def test_bad_values_list_the_valid_ones_and_change_nothing(explorer):
+    explorer.pixel = (2, 2)
+    before = explorer.summary
+    with pytest.raises(UnknownNameError, match="Valid: a, b, c"):
+        explorer.image = "d"
+    with pytest.raises(UnknownNameError, match="Did you mean 'road'"):
+        explorer.cls = "rood"
+    with pytest.raises(UnknownNameError, match="initial, aligned, aligned - initial"):
+        explorer.stage = "before"
+    with pytest.raises(RecordError, match="0 <= y < 20 and 0 <= x < 28"):
+        explorer.pixel = (20, 3)
+    with pytest.raises(RecordError, match="needed .y, x."):
+        explorer.pixel = "middle"
+    assert explorer.summary == before
+    with pytest.raises(UnknownNameError, match="Valid: a, b, c"):
+        AlignmentExplorer(explorer._views._records, image="d")
+
+
+def test_no_records_and_one_record_are_refused(offset_record):
+    with pytest.raises(RecordError, match="found no record"):
+        AlignmentExplorer([])
+    with pytest.raises(RecordError, match=r"\[record\]"):
+        AlignmentExplorer(offset_record)
+
+
+def test_an_image_of_another_size(make_record):
+    explorer = AlignmentExplorer([make_record("large", size=(9, 11)), make_record("small")], pixel=(34, 6))
+    explorer.image = "small"
+    assert explorer.pixel is None and panel(explorer, "label").shape == [5, 7]
+
+
+def test_windows_of_one_image_are_told_apart(make_record):
+    explorer = AlignmentExplorer(make_record("a", seed=seed) for seed in (1, 2))
+    assert explorer._views.ids == ("a", "a (2)")
+
+
+def test_a_per_pixel_record_says_that_it_has_no_offsets(per_pixel_record):
+    explorer = AlignmentExplorer([per_pixel_record], pixel=(10, 6))
+    assert "per-pixel" in panel(explorer, "offset").message
+    assert "none (per-pixel model)" in explorer._readout.value
+    explorer.stage = "aligned - initial"
+    assert "all cells unchanged" in explorer.summary
+    assert explorer.still().startswith(b"\x89PNG")
+
+
+def test_a_record_without_label_and_photograph(offset_record):
+    explorer = AlignmentExplorer([offset_record.drop_vars(["label", "image"])], pixel=(10, 6))
+    assert "no label" in panel(explorer, "label").message and "no photograph" in panel(explorer, "photograph").message
+    assert "no label" in explorer.summary
+    assert explorer.still().startswith(b"\x89PNG")
+
+
+def test_a_cell_stores_widget_picture_and_summary(explorer):
+    explorer.pixel = (10, 22)
+    bundle = explorer._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    text = bundle["text/plain"]
+    assert text == AlignmentExplorer(explorer._views._records, cls="road", pixel=(10, 22)).summary
+    assert text.startswith("AlignmentExplorer: image a (1 of 3), class road, stage aligned, pixel (y 10, x 22)\n")
+    assert re.search(
+        r"\n  pixel: label \w+, predicted \w+ -> \w+; cosine to road [+-]0\.\d\d -> [+-]0\.\d\d; offset ", text
+    )
+    assert "0x" not in text and bundle["image/png"].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("stage", STAGE_CHOICES)
+def test_the_summary_tells_a_change_of_the_offsets(records, stage):
+    def summary(factor):
+        changed = [record.assign(feature_offset=record["feature_offset"] * np.float32(factor)) for record in records]
+        return AlignmentExplorer(changed, cls="road", stage=stage).summary
+
+    assert summary(1) == summary(1) != summary(1.05)
+
+
+def test_a_store_is_read_one_image_at_a_time(records, tmp_path, monkeypatch):
+    store = RecordStore(tmp_path / "store", create=True)
+    for record in records:
+        save_record(record, store.path_of(record.attrs["sample"]))
+    store = RecordStore(tmp_path / "store")
+    read = []
+    load = RecordStore.__getitem__
+    monkeypatch.setattr(RecordStore, "__getitem__", lambda self, key: (read.append(key), load(self, key))[1])
+    explorer = AlignmentExplorer(store)
+    explorer.cls, explorer.stage = "tree", "initial"
+    assert read == [0]
+    explorer.image = "c"
+    explorer.image = "a"
+    assert read == [0, 2]
+
+
+def test_inputs_are_not_changed(records):
+    before = [record.copy(deep=True) for record in records]
+    explorer = AlignmentExplorer(records, pixel=(2, 2))
+    explorer.image, explorer.stage = "b", "aligned - initial"
+    explorer.still()
+    assert all(record.identical(old) for record, old in zip(records, before, strict=True))
