@@ -193,7 +193,8 @@ def _interactive(projection: xr.Dataset, color: str):
             ]
             figure.add_scatter(
                 x=places[chosen, 0].round(4), y=places[chosen, 1].round(4), mode="markers", name=literal(name),
-                marker=dict(size=4.5, color=hue, opacity=0.65, line=outline), text=about, hovertemplate="%{text}<extra></extra>",
+                marker=dict(size=4.5, color=hue, opacity=0.65, line=outline),
+                text=about, hovertemplate="%{text}<extra></extra>",
                 legendgroup=name, showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
         stars = _stars(projection, stage)

@@ -7,6 +7,7 @@ import numpy as np
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.plot import theme
+from offseg_viz.plot.summary import rounded
 from offseg_viz.record import has_offsets
 from offseg_viz.widgets.alignment_views import AlignmentViews
 
@@ -56,15 +57,18 @@ def pixel_numbers(views: AlignmentViews, image: str, cell: tuple[int, int], cls:
 
 
 def readout_text(numbers: PixelNumbers, cls: str) -> str:
-    """The numbers in a line, two digits, for the text summary."""
+    """The numbers in a line, rounded, for the text summary."""
     _, _, before, after = next(row for row in numbers.cosines if row[0] == cls)
     text = (
         f"label {numbers.label}, predicted {numbers.initial} -> {numbers.aligned}; "
         f"cosine to {cls} {_signed(before)} -> {_signed(after)}"
     )
-    return text + (
-        "" if numbers.offset is None else f"; offset {numbers.offset:.2f}, {numbers.relative_offset:.2f} of the feature"
-    )
+    return text if numbers.offset is None else f"{text}; offset {_offset(numbers)}"
+
+
+def _offset(numbers: PixelNumbers) -> str:
+    absolute, relative = (rounded(value, value) for value in (numbers.offset, numbers.relative_offset))
+    return f"{absolute}, or {relative} of the feature's length"
 
 
 def readout_html(numbers: PixelNumbers | None, *, pixel: tuple[float, float] | None, cls: str) -> str:
@@ -78,9 +82,7 @@ def readout_html(numbers: PixelNumbers | None, *, pixel: tuple[float, float] | N
         "pixel": f"y {pixel[0]:.0f}, x {pixel[1]:.0f} (row {numbers.row}, col {numbers.col})",
         "label": numbers.label,
         "prediction": f"{numbers.initial} → {numbers.aligned}",
-        "feature offset": "none (per-pixel model)"
-        if numbers.offset is None
-        else f"{numbers.offset:.2f}, or {numbers.relative_offset:.2f} of the feature's length",
+        "feature offset": "none (per-pixel model)" if numbers.offset is None else _offset(numbers),
     }
     cell = 'style="padding:1px 14px 1px 0;text-align:left;vertical-align:top"'
     head = "".join(
@@ -89,13 +91,11 @@ def readout_html(numbers: PixelNumbers | None, *, pixel: tuple[float, float] | N
     )
     rows = "".join(_cosine_row(row, chosen=row[0] == cls, cell=cell) for row in numbers.cosines)
     return (
-        '<div class="offseg-readout" role="status" style="display:flex;flex-wrap:wrap;gap:4px '
-        "36px;font-size:12px;line-height:1.5;"
-        'font-variant-numeric:tabular-nums">'
+        '<div class="offseg-readout" role="status" style="display:flex;align-items:flex-start;flex-wrap:wrap;'
+        'gap:4px 36px;font-size:12px;line-height:1.5;font-variant-numeric:tabular-nums">'
         f"<table>{head}</table>"
-        f'<table><tr><th {cell} scope="col">class</th><th {cell} scope="col" colspan="2">cosine, initial → '
-        "aligned</th></tr>"
-        f"{rows}</table></div>"
+        f'<table><tr><th {cell} scope="col">class</th>'
+        f'<th {cell} scope="col" colspan="2">cosine, initial → aligned</th></tr>{rows}</table></div>'
     )
 
 
@@ -110,9 +110,8 @@ def legend_html(names: list[str], colors: list[str]) -> str:
 
 
 def _swatch(color: str) -> str:
-    return (
-        f'<span style="display:inline-block;width:9px;height:9px;border-radius:2px;background:{escape(color)}"></span>'
-    )
+    shape = "display:inline-block;width:9px;height:9px;border-radius:2px;border:1px solid rgba(128,134,142,.6)"
+    return f'<span style="{shape};background:{escape(color)}"></span>'
 
 
 def _cosine_row(row: tuple[str, str, float, float], *, chosen: bool, cell: str) -> str:

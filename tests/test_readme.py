@@ -1,0 +1,39 @@
+"""The README keeps its word: its code runs, its glossary is the package's, its file tree exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from offseg_viz.terms import glossary
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_glossary_is_the_one_of_the_package():
+    assert glossary() in README
+
+
+def test_the_python_block_runs(tmp_path, monkeypatch):
+    block = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102
+    assert (tmp_path / "report.html").stat().st_size > 100_000
+    assert len(names["store"]) == 6
+
+
+def test_every_name_of_the_file_tree_exists():
+    tree = re.search(r"## What is where\n\n```\n(.*?)```", README, re.S).group(1)
+    names = re.findall(r"[\w/]+(?:\.py|/)", tree)
+    assert len(names) > 40
+    known = {path.name for path in ROOT.rglob("*.py")} | {
+        path.name + "/" for path in ROOT.rglob("*") if path.is_dir() and ".venv" not in path.parts
+    }
+    assert [name for name in names if name not in known] == []
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((benchmarks/[^)]+)\)", README))
+def test_linked_files_exist(path):
+    assert (ROOT / path).is_file()
