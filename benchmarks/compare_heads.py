@@ -2,8 +2,8 @@
 
     python benchmarks/compare_heads.py --model nano --data scenes --seeds 3
 
-Trains every pair through the command line of the package (a run that is there already is kept, one that was stopped goes
-on), measures it on a split that training never saw, and writes the table to benchmarks/results/.
+Trains every pair through the command line of the package (a run that is there already is kept, one that was stopped
+goes on), measures it on a split that training never saw, and writes the table to benchmarks/results/.
 """
 
 import json
@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -72,14 +72,16 @@ def markdown(model: str, data: str, split: str, recipe: dict, results: dict[str,
 def main(
     model: Annotated[str, typer.Option(help="The network without -offset.")] = "nano",
     data: Annotated[str, typer.Option(help="scenes or camvid.")] = "scenes",
-    root: Annotated[Optional[Path], typer.Option(help="Folder of camvid.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of camvid.")] = None,
     split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 .. SEEDS - 1.")] = 3,
-    steps: Annotated[Optional[int], typer.Option(help="Instead of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
     runs: Annotated[Path, typer.Option(help="Where the runs are kept.")] = Path("runs"),
 ) -> None:
     """Train and measure all pairs, print and write the table."""
-    extra = ["--validate-on", "none"] + (["--root", str(root)] if root else []) + (["--steps", str(steps)] if steps else [])
+    extra = (
+        ["--validate-on", "none"] + (["--root", str(root)] if root else []) + (["--steps", str(steps)] if steps else [])
+    )
     results = {name: [] for name in (model, f"{model}-offset")}
     for seed in range(seeds):
         for name, rows in results.items():
@@ -88,7 +90,9 @@ def main(
     table = markdown(model, data, split, recipe, results)
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{model}-{data}.md").write_text(table)
-    (HERE / "results" / f"{model}-{data}.json").write_text(json.dumps({"recipe": recipe, "runs": results}, indent=2) + "\n")
+    (HERE / "results" / f"{model}-{data}.json").write_text(
+        json.dumps({"recipe": recipe, "runs": results}, indent=2) + "\n"
+    )
     print(table)
 
 

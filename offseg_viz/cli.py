@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 from offseg_viz.errors import OffsegVizError
 
 app = typer.Typer(
-    help="See, measure and teach feature / class alignment in semantic segmentation (offset learning, arXiv 2508.08811).",
+    help="See, measure and teach feature / class alignment in segmentation (offset learning, arXiv 2508.08811).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -21,13 +21,16 @@ console = Console(stderr=True)
 
 ModelName = Annotated[str, typer.Option(help="Network, one of those that `offseg-viz models` lists.")]
 DataName = Annotated[str, typer.Option(help="Data set: scenes (generated, nothing to download) or camvid.")]
-Root = Annotated[Optional[Path], typer.Option(help="Folder of a data set on disk; scenes need none.")]
+Root = Annotated[Path | None, typer.Option(help="Folder of a data set on disk; scenes need none.")]
 Split = Annotated[str, typer.Option(help="Part of the data set: train, val or test.")]
 Weights = Annotated[
-    Optional[str], typer.Option(help="A .safetensors or .ckpt file, or 'scenes' for the bundled weights of the nano models (default: those of the data set).")
+    str | None,
+    typer.Option(
+        help="A .safetensors or .ckpt file, or the name of bundled weights. Default: the bundled ones of the data set."
+    ),
 ]
 Workers = Annotated[int, typer.Option(help="Processes that read and augment images; 0 does it in the main process.")]
-Limit = Annotated[Optional[int], typer.Option(min=1, help="Use only the first LIMIT images.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first LIMIT images.")]
 
 
 @app.command()
@@ -37,15 +40,19 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run: weights, checkpoint to resume from, log, recipe.")],
     root: Root = None,
     validate_on: Annotated[str, typer.Option(help="Split to measure after training, or 'none'.")] = "val",
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Optimiser steps.")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(min=2, help="Crops a step.")] = None,
-    crop: Annotated[Optional[str], typer.Option(help="Crop as HEIGHTxWIDTH, such as 256x320.")] = None,
-    learning_rate: Annotated[Optional[float], typer.Option(help="Of the backbone; the head's is larger.")] = None,
-    head_multiplier: Annotated[Optional[float], typer.Option(help="Learning rate of the head over the backbone's.")] = None,
-    weight_decay: Annotated[Optional[float], typer.Option(help="AdamW's, on weights; norms and biases have none.")] = None,
-    warmup_steps: Annotated[Optional[int], typer.Option(min=0, help="Steps of linear warm-up.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Of weights, order and augmentation.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT from its last checkpoint.")] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Crops a step.")] = None,
+    crop: Annotated[str | None, typer.Option(help="Crop as HEIGHTxWIDTH, such as 256x320.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the backbone; the head's is larger.")] = None,
+    head_multiplier: Annotated[
+        float | None, typer.Option(help="Learning rate of the head over the backbone's.")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="AdamW's, on weights; norms and biases have none.")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(min=0, help="Steps of linear warm-up.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in OUT from its last checkpoint.")
+    ] = False,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
     workers: Workers = 2,
 ) -> None:
@@ -92,7 +99,7 @@ def evaluate(
     root: Root = None,
     split: Split = "val",
     limit: Limit = None,
-    out: Annotated[Optional[Path], typer.Option(help="Also write the table as CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the table as CSV.")] = None,
     workers: Workers = 2,
 ) -> None:
     """Measure mIoU, IoU of every class, mAcc and aAcc of a network on a labelled data set."""
@@ -141,7 +148,7 @@ def report(
     weights: Weights = None,
     root: Root = None,
     split: Split = "val",
-    limit: Annotated[int, typer.Option(min=2, help="Images to analyse, the first ones of the split.")] = 24,
+    limit: Annotated[int, typer.Option(min=2, help="Images to analyse, evenly spaced through the split.")] = 24,
     umap: Annotated[bool, typer.Option("--umap", help="Add a UMAP projection to the PCA.")] = False,
 ) -> None:
     """Write the story of a model on a data set as one HTML file that needs no notebook and no network."""
@@ -152,11 +159,13 @@ def report(
     from offseg_viz.report import write_report
 
     network = load_model(model, weights=weights or data)
-    samples = samples_of(data, split, root, limit)
+    samples = samples_of(data, split, root, None)
+    samples = samples[:: -(-len(samples) // limit)]  # neighbours in a video show the same street
     with tempfile.TemporaryDirectory() as folder:
         records = extract_many(network, samples, Path(folder) / "records.zarr")
         with console.status("analysing and drawing"):
-            write_report(records, out, title=f"{model} on {data} {split}", umap=umap)
+            command = " ".join(("offseg-viz", *without_paths(sys.argv[1:])))
+            write_report(records, out, title=f"{model} on {data} {split}", umap=umap, command=command)
     typer.echo(f"report: {out}")
 
 

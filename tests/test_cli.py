@@ -49,10 +49,14 @@ def test_train_evaluate_extract_report(camvid, tmp_path):
     weights = tmp_path / "run" / "model.safetensors"
     origin = json.loads((tmp_path / "run" / "run.json").read_text())
     assert origin["command"][:2] == ["offseg-viz", "train"] and str(tmp_path) not in " ".join(origin["command"])
-    printed = run("evaluate", *data, "--weights", weights, "--split", "test", "--out", tmp_path / "iou.csv", "--workers", 0)
+    printed = run(
+        "evaluate", *data, "--weights", weights, "--split", "test", "--out", tmp_path / "iou.csv", "--workers", 0
+    )
     assert "mIoU" in printed.stdout and "Bicyclist" in printed.stdout and "2 images" in printed.stdout
     assert (tmp_path / "iou.csv").read_text().startswith("cls,iou,accuracy\nSky,")
-    printed = run("extract", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "run.zarr", "--limit", 3)
+    printed = run(
+        "extract", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "run.zarr", "--limit", 3
+    )
     assert "3 records" in printed.stdout
     run("report", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()

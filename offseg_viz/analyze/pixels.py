@@ -47,7 +47,8 @@ def sample_pixels(records: Iterable[xr.Dataset], *, per_class: int = 200, seed: 
     parts, embeddings, ids = [], [], []
     for number, (name, record) in enumerate(named_records(records)):
         record = record.drop_vars(["logits", "image"], errors="ignore").compute()
-        first = record if number == 0 else first
+        if number == 0:
+            first = record
         if not np.array_equal(record["class_embedding"], first["class_embedding"]):
             found = f"the record of {name} has other class embeddings than the first"
             raise RecordError(f"{found}; take records of one model")

@@ -86,7 +86,9 @@ def extract(model: Segmenter, sample: Sample, *, checkpoint: str | None = None, 
     return validate_record(xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords, attrs))
 
 
-def extract_many(model: Segmenter, samples: Sequence[Sample], path: str | Path, *, progress: bool = True) -> RecordStore:
+def extract_many(
+    model: Segmenter, samples: Sequence[Sample], path: str | Path, *, progress: bool = True
+) -> RecordStore:
     """Extract every sample into a Zarr store, one group a sample; a stopped run continues where it was.
 
     Groups that are there already are kept, a half-written one is made again, and memory holds one record at a time.

@@ -32,8 +32,8 @@ def reading_of(model: nn.Module) -> Reading:
     if len(found) != 1:
         names = [type(module).__name__ for module in found]
         raise ModelError(
-            f"extract() needs a model with exactly one OffsetLearning or PerPixelClassifier head, found {names or 'none'}; "
-            "models of load_model() have one"
+            "extract() needs a model with exactly one OffsetLearning or PerPixelClassifier head, "
+            f"found {names or 'none'}; models of load_model() have one"
         )
     head = found[0]
     return _offset_learning(head) if isinstance(head, OffsetLearning) else _per_pixel(head)

@@ -4,7 +4,7 @@ from torch import nn
 
 
 class ConvBlock(nn.Sequential):
-    """``conv`` without bias, ``norm`` (BatchNorm), ``act`` (ReLU); same padding, (B, C_in, H, W) to (B, C_out, H/s, W/s)."""
+    """``conv`` without bias, ``norm`` (BatchNorm), ``act`` (ReLU): (B, C_in, H, W) to (B, C_out, H/s, W/s)."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1):
         super().__init__()

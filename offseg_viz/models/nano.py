@@ -25,7 +25,7 @@ class InvertedResidual(nn.Module):
 
 
 class NanoBackbone(nn.Module):
-    """Images (B, 3, H, W) to four feature maps (B, C_i, H/s, W/s) with strides s = 4, 8, 16, 32; under 0.4 M parameters."""
+    """Images (B, 3, H, W) to four feature maps (B, C_i, H/s, W/s) with strides s = 4, 8, 16, 32."""
 
     channels = NANO_WIDTHS
 

@@ -57,7 +57,9 @@ def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, T
         for ours, part in _rename(name, tensor):
             if ours not in wanted and name.startswith("decode_head.conv_seg."):
                 continue  # kept unused in the release where offset learning took its place
-            renamed[ours] = part.reshape(wanted[ours].shape) if ours in wanted and part.numel() == wanted[ours].numel() else part
+            renamed[ours] = (
+                part.reshape(wanted[ours].shape) if ours in wanted and part.numel() == wanted[ours].numel() else part
+            )
     missing, unused = sorted(wanted.keys() - renamed.keys()), sorted(renamed.keys() - wanted.keys())
     if missing or unused:
         text = f"{len(missing)} missing {missing[:3]}, {len(unused)} not used {unused[:3]}"

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class PerPixelClassifier(nn.Module):
-    """Classify features (B, C, h, w) into logits (B, K, h, w) by a 1x1 convolution, whose rows are the class embeddings.
+    """Features (B, C, h, w) to logits (B, K, h, w) by a 1x1 convolution, whose rows are the class embeddings.
 
     Equation (1) of arXiv 2508.08811 plus a bias, after channel dropout, as segmentation heads commonly do.
 

@@ -11,7 +11,7 @@ from offseg_viz.models.conv_block import ConvBlock
 class SegFormerHead(nn.Module):
     """Four backbone levels to logits (B, K, h, w) on the grid of the finest level (half of it with `pool`).
 
-    Every level passes a 1x1 conv block, is resized to the finest level and fused with the others by one more conv block.
+    Every level passes a 1x1 conv block, is resized to the finest one and fused with the others by one more conv block.
     The fusing 1x1 convolution is linear and commutes with bilinear resizing, so each level meets its slice of it
     *before* being resized: the same numbers at a fraction of the multiplications.
 

@@ -52,7 +52,9 @@ class Segmenter(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ModelError(f"the model needs normalised images (B, 3, H, W), found {tuple(images.shape)}")
         if min(images.shape[2:]) < 32:
-            raise ModelError(f"images of {images.shape[3]}x{images.shape[2]} are too small; sides of 32 or more are needed")
+            raise ModelError(
+                f"images of {images.shape[3]}x{images.shape[2]} are too small; sides of 32 or more are needed"
+            )
         return self.decode_head(self.backbone(images))  # (B, K, h, w)
 
     @torch.no_grad()

@@ -56,13 +56,15 @@ def bundled_weights(model: str, name: str) -> Path:
 
 
 def save_weights(model: nn.Module, path: str | Path, *, origin: dict[str, str]) -> Path:
-    """Write a `Segmenter`'s weights with its name, classes and `origin` (data set, command, ...) in the header; atomic."""
+    """Write a `Segmenter`'s weights, atomically, with its name, classes and `origin` (command, ...) in the header."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"model": model.name, "classes": list(model.classes.names), "colors": list(model.classes.colors)}
     metadata = {"offseg_viz": json.dumps(header | {"origin": origin}, sort_keys=True)}
     partial = path.with_name(f".{path.name}.partial")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial, metadata)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial, metadata
+    )
     partial.replace(path)
     return path
 
@@ -105,7 +107,11 @@ def _read_lightning(path: Path) -> tuple[dict, dict[str, Tensor]]:
     except Exception as cause:  # torch raises many kinds here, all of which mean the same to the user
         raise CheckpointError(f"{path} is damaged or holds more than weights; it is not loaded ({cause})") from cause
     if not isinstance(checkpoint, dict) or "offseg_viz" not in checkpoint:
-        raise CheckpointError(f"{path} was not written by offseg-viz train; needed one of its .ckpt or .safetensors files")
+        raise CheckpointError(
+            f"{path} was not written by offseg-viz train; needed one of its .ckpt or .safetensors files"
+        )
     prefix = "model."
-    state_dict = {name[len(prefix) :]: tensor for name, tensor in checkpoint["state_dict"].items() if name.startswith(prefix)}
+    state_dict = {
+        name[len(prefix) :]: tensor for name, tensor in checkpoint["state_dict"].items() if name.startswith(prefix)
+    }
     return checkpoint["offseg_viz"], state_dict

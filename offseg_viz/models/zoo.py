@@ -61,7 +61,9 @@ def load_model(
         stored.load_into(model)
         return model.eval()
     if classes is None and num_classes is None:
-        raise ModelError(f"load_model({name!r}) needs num_classes=..., classes=... or weights=... (bundled: 'scenes' for nano)")
+        raise ModelError(
+            f"load_model({name!r}) needs num_classes=..., classes=... or weights=... (bundled: 'scenes' for nano)"
+        )
     if classes is None:
         classes = ClassList.numbered(num_classes)
     elif num_classes not in (None, len(classes)):

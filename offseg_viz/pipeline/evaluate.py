@@ -42,13 +42,19 @@ def evaluate(model: Segmenter, samples: SampleSet, *, workers: int = 2, progress
     if model.classes.names != samples.classes.names:
         found = f"{len(model.classes)} classes ({', '.join(model.classes.names[:3])}, ...)"
         needed = f"{len(samples.classes)} ({', '.join(samples.classes.names[:3])}, ...)"
-        raise ModelError(f"the model has {found}, {samples.dataset} {needed}; choose weights trained on {samples.dataset}")
+        raise ModelError(
+            f"the model has {found}, {samples.dataset} {needed}; choose weights trained on {samples.dataset}"
+        )
     check_samples(samples, progress=progress)
     start = time.perf_counter()
     task = SegmentationTask(model)
     with quiet_lightning():
         trainer = L.Trainer(
-            logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress, devices=1
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            devices=1,
         )
         trainer.validate(task, evaluation_loader(samples, workers=workers), verbose=False)
     result = task.result

@@ -34,7 +34,9 @@ class Recipe:
             if not value > 0:
                 raise ModelError(f"{name} is {value}; needed a number above 0")
         if not 0 <= self.warmup_steps < self.steps:
-            raise ModelError(f"warmup_steps is {self.warmup_steps}; needed 0 to {self.steps - 1}, below the {self.steps} steps")
+            raise ModelError(
+                f"warmup_steps is {self.warmup_steps}; needed 0 to {self.steps - 1}, below the {self.steps} steps"
+            )
         if min(self.crop) < 32:
             raise ModelError(f"crop is {self.crop}; needed a height and width of 32 pixels or more")
 

@@ -102,14 +102,15 @@ def train(
 
 
 def _resumed_step(last: Path, recipe: Recipe) -> int:
-    """Steps already done in a checkpoint, which must come from the same recipe (but for the number of steps)."""
+    """Steps already done in a checkpoint, which must come from the same recipe."""
     import torch
 
     stored = read_weights(last, model=recipe.model)
     for name, value in asdict(recipe).items():
         if stored.origin.get(name) != str(value):
             raise CheckpointError(
-                f"{last} was trained with {name}={stored.origin.get(name)}, now {name}={value}; resume with the same recipe"
+                f"{last} was trained with {name}={stored.origin.get(name)}, now {name}={value}; "
+                "resume with the same recipe"
             )
     return int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
 

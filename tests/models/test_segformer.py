@@ -6,9 +6,9 @@ import torch
 from shared_data import reference_input, reference_state_dict, shared
 
 from offseg_viz.errors import CheckpointError
+from offseg_viz.extract.capture import capture
 from offseg_viz.models.official import load_official_weights
 from offseg_viz.models.zoo import load_model
-from offseg_viz.extract.capture import capture
 
 VARIANTS = {"segformer-b0": "segformer-b0_ade20k", "segformer-b0-offset": "segformer-b0-ol_ade20k"}
 

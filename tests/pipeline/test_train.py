@@ -9,12 +9,12 @@ import torch
 
 from offseg_viz.classes import ClassList
 from offseg_viz.data.sample import Sample, SampleSet
+from offseg_viz.data.transforms import TrainTransform
 from offseg_viz.errors import CheckpointError, DataError, ModelError
 from offseg_viz.metrics import confusion_matrix, segmentation_metrics
 from offseg_viz.models.weights import read_weights
 from offseg_viz.models.zoo import load_model
 from offseg_viz.pipeline.batches import TrainStream, train_loader
-from offseg_viz.data.transforms import TrainTransform
 from offseg_viz.pipeline.evaluate import evaluate
 from offseg_viz.pipeline.recipes import recipe
 from offseg_viz.pipeline.train import train
@@ -45,7 +45,9 @@ def blocks_recipe(model="nano-offset", **overrides):
 @pytest.mark.parametrize("model", ["nano", "nano-offset"])
 def test_it_learns_and_writes_a_run_that_can_be_used(model, samples, tmp_path):
     row = blocks_recipe(model, steps=60)
-    trained = train(row, samples[:8], tmp_path / "run", validation=samples[8:], command=("offseg-viz", "train"), **QUIET)
+    trained = train(
+        row, samples[:8], tmp_path / "run", validation=samples[8:], command=("offseg-viz", "train"), **QUIET
+    )
     result = evaluate(trained, samples[8:], **QUIET)
     assert result.miou > 0.8 and result.images == 4
     assert result.miou > evaluate(load_model(model, classes=CLASSES), samples[8:], **QUIET).miou + 0.3
