@@ -41,6 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages into $(VENV); the first time this takes some minutes ..."
 	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install --no-input --constraint constraints.txt --editable '.[test]'
 	@$(PY) -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null
+	@$(PY) -m jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1
 	@echo "$(CURDIR)" > $@
 
 # The server's address, token included, is printed: it leads to the notebook where no browser could be started.

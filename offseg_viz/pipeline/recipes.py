@@ -20,7 +20,7 @@ class Recipe:
     steps: int
     crop: tuple[int, int]
     batch_size: int = 8
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     head_multiplier: float = 10.0
     weight_decay: float = 0.01
     warmup_steps: int = 100
@@ -42,8 +42,8 @@ class Recipe:
 
 
 RECIPES = (
-    Recipe("nano", "scenes", steps=2000, crop=(160, 192), scale=(0.75, 2.0)),
-    Recipe("nano", "camvid", steps=2000, crop=(256, 320)),
+    Recipe("nano", "scenes", steps=2500, crop=(160, 192), scale=(0.75, 2.0)),
+    Recipe("nano", "camvid", steps=2000, crop=(256, 320), learning_rate=5e-4),
     Recipe("segformer-b0", "scenes", steps=4000, crop=(160, 192), learning_rate=3e-4, scale=(0.75, 2.0)),
     Recipe("segformer-b0", "camvid", steps=4000, crop=(256, 320), learning_rate=3e-4),
 )

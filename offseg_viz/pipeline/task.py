@@ -39,7 +39,8 @@ def parameter_groups(model: Segmenter, recipe: Recipe) -> list[dict]:
 def segmentation_loss(logits: Tensor, label: Tensor) -> Tensor:
     """Mean cross entropy over the pixels that are not ignored; 0 where all are. Logits are resized to the label."""
     logits = F.interpolate(logits, size=label.shape[1:], mode="bilinear", align_corners=False)  # (B, K, H, W)
-    total = F.cross_entropy(logits, label, ignore_index=IGNORE_INDEX, reduction="sum")
+    rows = logits.permute(0, 2, 3, 1).flatten(0, 2)  # (B H W, K), a view of channels-last logits: classes side by side
+    total = F.cross_entropy(rows, label.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     return total / (label != IGNORE_INDEX).sum().clamp(min=1)
 
 
