@@ -27,7 +27,7 @@ def main(
     }
     shared = [title for title in panels if title.startswith("similarity")]
     out.parent.mkdir(exist_ok=True)
-    ov.plot_panels(panels, over=record, shared=shared).savefig(out, dpi=110)
+    out.write_bytes(ov.plot_panels(panels, over=record, shared=shared).png(dpi=110))
 
 
 if __name__ == "__main__":
