@@ -11,21 +11,28 @@ from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
 from offseg_viz.record import class_list
 
-CUTOFF = 1e-6
-"""Singular values of E below this fraction of the largest count as zero.
+RCOND = 1e-6
+"""Singular values of E below this fraction of the largest count as zero, unless told otherwise.
 
 Features are float32, so directions below about 1e-7 of the largest are rounding noise. The Gram matrix E^T E has the
 squares of the singular values as its eigenvalues, so there the cut-off is 1e-12, well above float64 rounding.
 """
 
 
-def ideal_class_embedding(record: xr.Dataset) -> xr.DataArray:
+def ideal_class_embedding(record: xr.Dataset, *, rcond: float = RCOND) -> xr.DataArray:
     """W* = M (E^T)^+, eq. (2): the class embeddings that suit this one image best, dims (cls, channel), float64.
 
     M (K x P) is the one-hot label and E (P x C) the initial feature of the pixels that are not ignored. Among the
     least-squares solutions of W* E^T = M it is the one of least norm, so it also exists for fewer pixels than
-    channels. It is computed as (M E)(E^T E)^+, which needs a C x C matrix only and gives the same: `CUTOFF` on the
+    channels. It is computed as (M E)(E^T E)^+, which needs a C x C matrix only and gives the same: `rcond` on the
     singular values of E is its square on the eigenvalues of E^T E. Rows of classes that do not occur are NaN.
+
+    Parameters
+    ----------
+    record : xarray.Dataset
+        With a label.
+    rcond : float
+        Singular values of E below this fraction of the largest count as zero, as in `numpy.linalg.pinv`.
 
     Raises
     ------
@@ -36,7 +43,7 @@ def ideal_class_embedding(record: xr.Dataset) -> xr.DataArray:
     one_hot = label == np.arange(record.sizes["cls"])[:, None]
     gram = feature.T @ feature
     values, vectors = np.linalg.eigh(gram)
-    kept = values > CUTOFF**2 * values[-1]
+    kept = values > rcond**2 * values[-1]
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
     embedding = one_hot.astype(np.float64) @ feature @ inverse
     embedding[~one_hot.any(axis=1)] = np.nan
@@ -69,11 +76,15 @@ def ideal_prediction(record: xr.Dataset) -> xr.DataArray:
     return feature.isel(channel=0, drop=True).copy(data=winner).rename("prediction").drop_attrs().assign_attrs(attrs)
 
 
-def ideal_similarity(records: Iterable[xr.Dataset], *, cls: str) -> xr.DataArray:
+def ideal_similarity(records: Iterable[xr.Dataset], *, cls: str, rcond: float = RCOND) -> xr.DataArray:
     """Cosines between the ideal embeddings of one class in different images (Fig. 3): dims (image, image_2).
 
     Low values say that no single class embedding can suit all images, which is what offset learning answers.
     Images without the class are left out; the coordinates are the ids of the others.
+
+    Least squares gives large weights to directions in which the features hardly vary, such as a channel that a ReLU
+    opens at a few pixels only. They change W* E^T little but can rule its cosines, up to +-1 between unrelated images.
+    Cosines that are to be read are better made with an `rcond` around 1e-2, which drops those directions.
 
     Parameters
     ----------
@@ -81,6 +92,8 @@ def ideal_similarity(records: Iterable[xr.Dataset], *, cls: str) -> xr.DataArray
         Labelled records of one model and data set, read one at a time.
     cls : str
         Name of the class.
+    rcond : float
+        Singular values of E below this fraction of the largest count as zero, as in `numpy.linalg.pinv`.
 
     Returns
     -------
@@ -100,7 +113,7 @@ def ideal_similarity(records: Iterable[xr.Dataset], *, cls: str) -> xr.DataArray
         number = class_list(record).index(cls)
         if (record["label"] == number).any():
             ids.append(name)
-            rows.append(ideal_class_embedding(record).values[number])
+            rows.append(ideal_class_embedding(record, rcond=rcond).values[number])
     if len(ids) < 2:
         found = f"{len(ids)} image{'s' if len(ids) != 1 else ''} with the class {cls!r}"
         raise RecordError(f"found {found}; needed at least 2 to compare: give more records or choose another class")

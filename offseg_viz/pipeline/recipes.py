@@ -43,7 +43,7 @@ class Recipe:
 
 RECIPES = (
     Recipe("nano", "scenes", steps=2500, crop=(160, 192), scale=(0.75, 2.0)),
-    Recipe("nano", "camvid", steps=2000, crop=(256, 320), learning_rate=5e-4),
+    Recipe("nano", "camvid", steps=1000, crop=(256, 320)),
     Recipe("segformer-b0", "scenes", steps=4000, crop=(160, 192), learning_rate=3e-4, scale=(0.75, 2.0)),
     Recipe("segformer-b0", "camvid", steps=4000, crop=(256, 320), learning_rate=3e-4),
 )

@@ -134,3 +134,19 @@ def test_similarity_refusals(records):
         ideal_similarity([], cls="tree")
     with pytest.raises(RecordError, match=r"\[record\]"):
         ideal_similarity(records[0], cls="tree")
+
+
+def test_rcond_drops_directions_that_hardly_vary_as_pinv_does(offset_record):
+    record = offset_record.copy(deep=True)
+    record["feature"].values[..., 4] *= 1e-4  # a channel that is almost silent
+    e = record["feature"].values.reshape(-1, record.sizes["channel"]).astype(np.float64)
+    label = record["label"].values.ravel()
+    kept = label != 255
+    one_hot = (label[kept] == np.arange(record.sizes["cls"])[:, None]).astype(np.float64)
+    for rcond in (1e-6, 1e-2):
+        expected = one_hot @ np.linalg.pinv(e[kept].T, rcond=rcond)
+        found = ideal_class_embedding(record, rcond=rcond).values
+        present = one_hot.any(axis=1)
+        np.testing.assert_allclose(found[present], expected[present], rtol=1e-5, atol=1e-8)
+    loose, strict = (np.abs(ideal_class_embedding(record, rcond=r).values[..., 4]) for r in (1e-6, 1e-2))
+    assert np.nanmax(loose) > 100 * np.nanmax(strict)
