@@ -103,11 +103,10 @@ def evaluate(
     workers: Workers = 2,
 ) -> None:
     """Measure mIoU, IoU of every class, mAcc and aAcc of a network on a labelled data set."""
-    from offseg_viz.models.zoo import load_model
     from offseg_viz.pipeline.evaluate import evaluate as run
 
-    network = load_model(model, weights=weights or data)
-    result = run(network, samples_of(data, split, root, limit), workers=workers)
+    network, samples = model_and_samples(model, weights, data, split, root)
+    result = run(network, samples[:limit], workers=workers)
     table = Table("class", "IoU", "accuracy", title=f"{model} on {data} {split}, {result.images} images")
     for name, row in result.classes.iterrows():
         table.add_row(str(name), f"{100 * row.iou:.1f}", f"{100 * row.accuracy:.1f}")
@@ -133,10 +132,9 @@ def extract(
 ) -> None:
     """Write the AlignmentRecords of images: features and class embeddings before and after the refinement."""
     from offseg_viz.extract.extract import extract_many
-    from offseg_viz.models.zoo import load_model
 
-    network = load_model(model, weights=weights or data)
-    store = extract_many(network, samples_of(data, split, root, limit), out)
+    network, samples = model_and_samples(model, weights, data, split, root)
+    store = extract_many(network, samples[:limit], out)
     typer.echo(f"{len(store)} records in {out}")
 
 
@@ -155,11 +153,9 @@ def report(
     import tempfile
 
     from offseg_viz.extract.extract import extract_many
-    from offseg_viz.models.zoo import load_model
     from offseg_viz.report import write_report
 
-    network = load_model(model, weights=weights or data)
-    samples = samples_of(data, split, root, None)
+    network, samples = model_and_samples(model, weights, data, split, root)
     samples = samples[:: -(-len(samples) // limit)]  # neighbours in a video show the same street
     with tempfile.TemporaryDirectory() as folder:
         records = extract_many(network, samples, Path(folder) / "records.zarr")
@@ -195,11 +191,13 @@ def scenes(
     typer.echo(f"{count} scenes in {out}")
 
 
-def samples_of(data: str, split: str, root: Path | None, limit: int | None):
-    """The first `limit` samples of a split."""
+def model_and_samples(model: str, weights: str | None, data: str, split: str, root: Path | None):
+    """A network with its weights and the samples of a split; a wrong data set is told before weights are looked for."""
     from offseg_viz.data import load_samples
+    from offseg_viz.models.zoo import load_model
 
-    return load_samples(data, split=split, root=root)[: limit or None]
+    samples = load_samples(data, split=split, root=root)
+    return load_model(model, weights=weights or data), samples
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from offseg_viz.data.camvid import CAMVID_CLASSES
 def run(*arguments, check=True):
     environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
     command = [sys.executable, "-m", "offseg_viz.cli", *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     if check:
         assert result.returncode == 0, result.stderr
     return result
@@ -65,7 +65,7 @@ def test_train_evaluate_extract_report(camvid, tmp_path):
 
 def test_a_killed_run_resumes_and_finishes(camvid, tmp_path):
     arguments = ["train", "--model", "nano", "--data", "camvid", "--root", camvid, "--out", tmp_path / "run"]
-    arguments += ["--steps", "60", "--checkpoint-every", "2", "--validate-on", "none", *SMALL]
+    arguments += ["--steps", "24", "--checkpoint-every", "2", "--validate-on", "none", *SMALL]
     command = [sys.executable, "-m", "offseg_viz.cli", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -37,3 +37,11 @@ def test_every_name_of_the_file_tree_exists():
 @pytest.mark.parametrize("path", re.findall(r"\]\((benchmarks/[^)]+)\)", README))
 def test_linked_files_exist(path):
     assert (ROOT / path).is_file()
+
+
+def test_figures_of_the_comparison_come_from_the_results():
+    rows = [line for line in README.splitlines() if line.startswith("| **nano")]
+    results = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks" / "results").glob("*.md"))
+    assert len(rows) == 4
+    assert [row for row in rows if row not in results] == []
+    assert "BENCHMARKS" not in README

@@ -52,7 +52,9 @@ def bundled_weights(model: str, name: str) -> Path:
     if Path(name).is_file():
         return Path(name)
     here = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.safetensors"))) or "none"
-    raise CheckpointError(f"no weights {name!r} for {model}: neither a file nor bundled (bundled: {here})")
+    raise CheckpointError(
+        f"no weights {name!r} for {model}: neither a file nor bundled (bundled: {here}); pass the path of a checkpoint"
+    )
 
 
 def save_weights(model: nn.Module, path: str | Path, *, origin: dict[str, str]) -> Path:

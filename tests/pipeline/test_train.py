@@ -95,7 +95,7 @@ def test_a_run_stopped_in_the_middle_resumes_to_the_same_weights(samples, tmp_pa
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(samples, tmp_path):
-    train(blocks_recipe(steps=2), samples, tmp_path / "run", checkpoint_every=2, **QUIET)
+    train(blocks_recipe(steps=2, learning_rate=0.001), samples, tmp_path / "run", checkpoint_every=2, **QUIET)
     with pytest.raises(CheckpointError, match="holds a run already; pass --resume"):
         train(blocks_recipe(steps=2), samples, tmp_path / "run", **QUIET)
     with pytest.raises(CheckpointError, match="learning_rate=0.001, now learning_rate=0.5"):
