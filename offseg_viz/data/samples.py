@@ -60,7 +60,7 @@ def load_samples(
         raise DataError(f"camvid comes in the size of its photographs, found size={size!r}; leave size out")
     if root is None:
         raise DataError(
-            'camvid needs its folder: load_samples("camvid", root="path/to/camvid"), '
+            'camvid needs its folder: load_samples("camvid", root="path/to/camvid") or --root path/to/camvid, '
             "the one with train/ and trainannot/ in it"
         )
     from offseg_viz.data.camvid import camvid_samples

@@ -99,6 +99,8 @@ def cache_scenes(
     first, count, size = _resolve(split, count, size)
     folder = cache_folder(size, cache)
     missing = [seed for seed in range(first, first + count) if _read_cached(_cached(folder, seed), size) is None]
+    if not missing:
+        return folder
     work = partial(_draw_into, folder=folder, size=size)
     processes = min(processes or os.cpu_count() or 1, max(len(missing) // 8, 1))
     show = {"description": f"Drawing {size[0]}x{size[1]} scenes", "total": len(missing), "disable": not progress}

@@ -51,9 +51,10 @@ def bundled_weights(model: str, name: str) -> Path:
         return path
     if Path(name).is_file():
         return Path(name)
-    here = ", ".join(sorted(file.stem for file in BUNDLED.glob("*.safetensors"))) or "none"
+    here = ", ".join(sorted(file.stem.replace("_", " on ") for file in BUNDLED.glob("*.safetensors"))) or "none"
     raise CheckpointError(
-        f"no weights {name!r} for {model}: neither a file nor bundled (bundled: {here}); pass the path of a checkpoint"
+        f"{model} has no bundled weights {name!r}, and no such file exists (bundled: {here}); "
+        "train the model and pass the path of its checkpoint as weights"
     )
 
 
@@ -67,6 +68,7 @@ def save_weights(model: nn.Module, path: str | Path, *, origin: dict[str, str]) 
     save_file(
         {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial, metadata
     )
+    partial.chmod(0o644)  # safetensors writes for the owner alone
     partial.replace(path)
     return path
 

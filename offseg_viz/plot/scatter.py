@@ -14,6 +14,8 @@ from offseg_viz.plot.summary import literal, rounded
 
 COLORS = ("cls", "sample", "correct")
 STAGES = ("initial", "aligned")
+_MOST_NAMES = 15
+"""More class names than this would lie on each other; a legend then stands in their place."""
 _SAMPLE_PALETTE = ("#1c5a96", "#d9772b", "#3f8f5b", "#8a5aa8", "#b8962e", "#4aa3a8", "#b04a5a", "#6b7280")
 
 
@@ -80,12 +82,11 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
         if "trustworthiness" in projection.attrs:
             note = f"trustworthiness {projection.attrs['trustworthiness']:.2f}"
             figure.supxlabel(note, x=0.995, ha="right", fontsize=8, color=theme.QUIET)
-        if color != "cls":
-            handles = [
-                Line2D([], [], ls="", marker="o", ms=5, color=hue, label=name)
-                for name, hue, _ in _groups(projection, color, "aligned")[:16]
-            ]
-            figure.legend(handles=handles, loc="outside lower left", ncol=6)
+        groups = _groups(projection, color, "aligned")
+        if color != "cls" or len(groups) > _MOST_NAMES:
+            shown = groups if color == "cls" else groups[:16]
+            handles = [Line2D([], [], ls="", marker="o", ms=5, color=hue, label=name) for name, hue, _ in shown]
+            figure.legend(handles=handles, loc="outside lower left", ncol=8)
     return figure
 
 
@@ -129,14 +130,14 @@ def _class_stars(axes, projection: xr.Dataset, stage: str) -> None:
                 *each[:, k].T, s=13, marker="D", color=hue, edgecolors="white", linewidths=0.4, alpha=0.8, zorder=3
             )
     halo = [patheffects.withStroke(linewidth=2.2, foreground="white")]
-    for k in np.unique(projection["label"].values):
-        if k == IGNORE_INDEX:
-            continue
+    present = [k for k in np.unique(projection["label"].values) if k != IGNORE_INDEX]
+    for k in present:
         name, hue = str(projection["cls"].values[k]), projection["color"].values[k]
         axes.scatter(*places[k], s=120, marker="*", color=hue, edgecolors=theme.INK, linewidths=0.7, zorder=4)
-        axes.annotate(
-            name, places[k], xytext=(5, 5), textcoords="offset points", fontsize=7.5, path_effects=halo, zorder=5
-        )
+        if len(present) <= _MOST_NAMES:
+            axes.annotate(
+                name, places[k], xytext=(5, 5), textcoords="offset points", fontsize=7.5, path_effects=halo, zorder=5
+            )
 
 
 def _axis_names(axes, projection: xr.Dataset) -> None:

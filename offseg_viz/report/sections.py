@@ -69,7 +69,7 @@ def method(survey: Survey) -> str:
         "every photograph, although roads are wet or dry and walls lit or in shadow, so in a small model features and "
         "class embeddings often point in different directions. Offset learning lets the two look at each other once "
         "more: each class embedding gathers the features that resemble it in this photograph, each feature the class "
-        "embeddings that resemble it, and both are moved by a small learned offset. We call what comes before "
+        "embeddings that resemble it, and both are moved by a learned offset. We call what comes before "
         "<em>initial</em> and what comes after <em>aligned</em>, and this page compares the two.</p>\n"
         f"{stage}<div class='scroll'><table><caption>Symbols, with the equation numbers of the paper</caption>"
         "<tr><th scope='col'>symbol</th><th scope='col'>name</th><th scope='col'>dims</th><th scope='col'>meaning</th>"
@@ -90,8 +90,13 @@ def quality(records, survey: Survey, charts: Charts) -> str:
         "resolution differs a little. <em>Ideal</em> is the arg max of the <em>scores</em> W* E<sup>T</sup> with "
         "class embeddings fitted to the labels of each image by least squares on its initial features (eq. 2). It "
         "has seen the labels, so it is no result of a model; nor is it a bound, since least squares does not "
-        "maximise IoU."
+        "maximise IoU, although it may choose among the classes of the image only."
     )
+    if has_offsets(survey.first):
+        caption += (
+            " Initial and aligned are the same weights, with and without the refinement they were trained with: "
+            "initial is not what a network trained without offsets would reach."
+        )
     chart = charts(plot_classes(table, interactive=True), alt=plot_classes(table).summary, caption=caption)
     return f"{heading}{_iou_table(table)}\n{chart}"
 
@@ -121,7 +126,16 @@ def _percent(value: float, *, sign: str = "") -> str:
 def gallery(records, survey: Survey, examples: int) -> str:
     count = min(max(examples, 0), len(survey.pixels))
     parts = [_example(records[number]) for number in range(count)]
-    return "<h2>In the image</h2>\n" + ("\n".join(parts) if parts else "<p>No examples were asked for.</p>")
+    note = (
+        "<p>Plain cosines are shown. A part of the class offsets that all classes share pulls the aligned cosines of "
+        "all classes together without changing which class wins, so compare classes and places within a map: a map can "
+        "turn paler everywhere while its class is found better.</p>\n"
+    )
+    return (
+        "<h2>In the image</h2>\n"
+        + (note if has_offsets(survey.first) else "")
+        + ("\n".join(parts) if parts else "<p>No examples were asked for.</p>")
+    )
 
 
 def _example(record: xr.Dataset) -> str:

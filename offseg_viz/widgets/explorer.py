@@ -92,9 +92,8 @@ class AlignmentExplorer(ipywidgets.VBox):
         super().__init__(
             children=[
                 ipywidgets.HBox([self._image_picker, self._cls_picker, self._stage_picker], layout=row),
-                ipywidgets.GridBox(list(self._panels.values()), layout=columns),
+                ipywidgets.GridBox([*self._panels.values(), self._readout], layout=columns),
                 self._legend,
-                self._readout,
             ]
         )
         self.image = first

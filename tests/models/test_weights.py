@@ -69,7 +69,9 @@ def test_a_checkpoint_that_would_execute_code_is_not_loaded(tmp_path):
 
 
 def test_unknown_bundled_weights_list_those_there_are():
-    with pytest.raises(CheckpointError, match="bundled: .*nano_scenes"):
+    with pytest.raises(
+        CheckpointError, match="nano has no bundled weights .*bundled: nano on scenes, nano-offset on scenes"
+    ):
         load_model("nano", weights="no-such-weights")
 
 
