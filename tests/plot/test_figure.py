@@ -1,4 +1,5 @@
 import gc
+import sys
 import weakref
 
 import pytest
@@ -15,8 +16,9 @@ def figure(offset_record):
 
 
 @pytest.fixture(params=["plain", "inline"])
-def formatter(request):
+def formatter(request, monkeypatch):
     """The display formatter of a shell, without and with the backend that JupyterLab uses."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # the shell puts its own module there
     shell = InteractiveShell()
     if request.param == "inline":
         from matplotlib_inline.backend_inline import configure_inline_support
