@@ -89,7 +89,8 @@ def readout_html(numbers: PixelNumbers | None, *, pixel: tuple[float, float] | N
         f'<tr><th scope="row" {cell}>{escape(key)}</th><td {cell} data-fact="{escape(key)}">{escape(value)}</td></tr>'
         for key, value in facts.items()
     )
-    rows = "".join(_cosine_row(row, chosen=row[0] == cls, cell=cell) for row in numbers.cosines)
+    line = 'style="padding:1px 10px 1px 0;text-align:left;white-space:nowrap"'
+    rows = "".join(_cosine_row(row, chosen=row[0] == cls, cell=line) for row in numbers.cosines)
     return (
         '<div class="offseg-readout" role="status" style="display:flex;align-items:flex-start;flex-wrap:wrap;'
         'gap:4px 36px;font-size:12px;line-height:1.5;font-variant-numeric:tabular-nums">'
@@ -125,11 +126,11 @@ def _cosine_row(row: tuple[str, str, float, float], *, chosen: bool, cell: str) 
 
 
 def _bar(value: float, color: str) -> str:
-    """A bar of 120 pixels for -1 .. 1 that grows from its middle."""
-    length = 0 if np.isnan(value) else 60 * min(1, abs(value))
-    start = 60 - length if value < 0 else 60
+    """A bar of 80 pixels for -1 .. 1 that grows from its middle."""
+    length = 0 if np.isnan(value) else 40 * min(1, abs(value))
+    start = 40 - length if value < 0 else 40
     return (
-        '<div style="position:relative;width:120px;height:6px;margin:2px 0;background:rgba(128,134,142,.16)">'
+        '<div style="position:relative;width:80px;height:6px;margin:2px 0;background:rgba(128,134,142,.16)">'
         f"<div "
         f'style="position:absolute;left:{start:.1f}px;width:{length:.1f}px;height:6px;background:{color}"></div></div>'
     )
