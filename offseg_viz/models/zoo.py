@@ -4,18 +4,26 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 
 from offseg_viz.classes import ClassList
 from offseg_viz.errors import ModelError, UnknownNameError
-from offseg_viz.models.mit import MiT
-from offseg_viz.models.nano import NanoBackbone
 from offseg_viz.models.offset_learning import OffsetLearning
 from offseg_viz.models.per_pixel import PerPixelClassifier
-from offseg_viz.models.segformer_head import SegFormerHead
 from offseg_viz.models.segmenter import Segmenter
 from offseg_viz.models.weights import bundled_weights, read_weights
 
-MODELS = ("nano", "nano-offset", "segformer-b0", "segformer-b0-offset")
+PLAIN = (
+    "nano",
+    *(f"segformer-b{size}" for size in range(6)),
+    *(f"segnext-{size}" for size in "tsb"),
+    "mask2former-swin-t",
+)
+"""Networks that exist plain and, with ``-offset`` appended, with offset learning."""
+
+MODELS = (*(f"offseg-{size}" for size in "tbl"), *(name + end for name in PLAIN for end in ("", "-offset")))
+"""Every name that `load_model` takes."""
+
 PAPER_GAIN = {"segformer-b0-offset": 2.7}
 """mIoU gained by offset learning on ADE20K, arXiv 2508.08811."""
 
@@ -72,14 +80,64 @@ def load_model(
 
 
 def _build(name: str, classes: ClassList, seed: int) -> Segmenter:
-    offset = name.endswith("-offset")
+    """A network with fresh weights; the modules of a family are imported when one of it is asked for."""
+    family, _, size = name.removesuffix("-offset").partition("-")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        nano = name.startswith("nano")
-        backbone, channels = (NanoBackbone(), 64) if nano else (MiT(), 256)
-        classifier = (OffsetLearning if offset else PerPixelClassifier)(channels, len(classes))
-        decode_head = SegFormerHead(backbone.channels, channels, classifier, pool=offset and not nano)
+        backbone, decode_head = BUILDERS[family](size, len(classes), name.endswith("-offset"))
         return Segmenter(name, backbone, decode_head, classes)
+
+
+def _classifier(channels: int, num_classes: int, offset: bool) -> nn.Module:
+    return OffsetLearning(channels, num_classes) if offset else PerPixelClassifier(channels, num_classes)
+
+
+def _nano(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
+    from offseg_viz.models.nano import NanoBackbone
+    from offseg_viz.models.segformer_head import SegFormerHead
+
+    backbone = NanoBackbone()
+    return backbone, SegFormerHead(backbone.channels, 64, _classifier(64, num_classes, offset))
+
+
+def _segformer(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
+    from offseg_viz.models.mit import MiT
+    from offseg_viz.models.segformer_head import SegFormerHead
+
+    backbone = MiT(size)
+    return backbone, SegFormerHead(backbone.channels, 256, _classifier(256, num_classes, offset), pool=offset)
+
+
+def _segnext(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
+    from offseg_viz.models.hamburger_head import HamburgerHead
+    from offseg_viz.models.mscan import MSCAN
+
+    backbone, channels = MSCAN(size), 512 if size == "b" else 256
+    return backbone, HamburgerHead(backbone.channels, channels, _classifier(channels, num_classes, offset))
+
+
+def _offseg(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
+    from offseg_viz.models.efficientformer_v2 import EfficientFormerV2
+    from offseg_viz.models.offseg_head import OffSegHead
+
+    backbone = EfficientFormerV2({"t": "s1", "b": "s2", "l": "l"}[size])
+    widths = (32, 32, 64, 128) if size == "t" else (32, 64, 128, 256)
+    return backbone, OffSegHead(backbone.channels, widths, OffsetLearning(256, num_classes))
+
+
+def _mask2former(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
+    from offseg_viz.models.mask2former import mask2former_swin_t
+
+    return mask2former_swin_t(num_classes, offset=offset)
+
+
+BUILDERS = {
+    "nano": _nano,
+    "segformer": _segformer,
+    "segnext": _segnext,
+    "offseg": _offseg,
+    "mask2former": _mask2former,
+}
 
 
 def available_models(num_classes: int = 150) -> pd.DataFrame:
