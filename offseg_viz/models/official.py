@@ -11,6 +11,13 @@ from offseg_viz.models.official_names import our_names
 from offseg_viz.models.segmenter import Segmenter
 
 
+UNUSED = (
+    *("num_batches_tracked", "attention_biases", "attention_bias_idxs", "attention_bias_idxs_seg"),
+    *("hamming_lowpass", "hamming_highpass", "init_pos", "relative_position_index"),
+)
+"""Ends of names that hold nothing learned: counters, left-overs of classification, constants and indices."""
+
+
 def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, Tensor]) -> Segmenter:
     """Load a checkpoint of the OffSeg release (state dict or path) into `model`, which is returned.
 
@@ -28,11 +35,11 @@ def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, T
         except Exception as cause:  # many kinds of error, one meaning
             raise CheckpointError(f"{weights} cannot be read as plain tensors; it is not loaded ({cause})") from cause
         weights = weights.get("state_dict", weights)
-    wanted = model.state_dict()
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
     renamed = {}
     for name, tensor in weights.items():
         for ours, part in our_names(name, tensor):
-            if ours not in wanted and name.startswith("decode_head.conv_seg."):
+            if ours not in wanted and (name.startswith("decode_head.conv_seg.") or name.endswith(UNUSED)):
                 continue  # kept unused in the release where offset learning took its place
             renamed[ours] = (
                 part.reshape(wanted[ours].shape) if ours in wanted and part.numel() == wanted[ours].numel() else part
@@ -45,5 +52,5 @@ def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, T
     if wrong:
         found = f"{tuple(renamed[wrong[0]].shape)}, needed {tuple(wanted[wrong[0]].shape)}"
         raise CheckpointError(f"{len(wrong)} tensors have another shape, such as {wrong[0]} {found}; check num_classes")
-    model.load_state_dict(renamed)
+    model.load_state_dict(renamed, strict=False)
     return model
