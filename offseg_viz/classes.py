@@ -1,8 +1,10 @@
 """A list of classes: names and colours in label order, the same in every plot."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from offseg_viz.errors import DataError, UnknownNameError
 
 IGNORE_INDEX = 255
 """The label value that counts nowhere: not in the loss, not in a metric, not in an analysis."""
+
+CLASS_LISTS = {"ade20k": 150, "cityscapes": 19, "coco_stuff164k": 171, "pascal_context59": 59, "camvid": 11}
+"""The lists that `ClassList.of` knows, and how many classes each has."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,23 @@ class ClassList:
             raise DataError(f"colours must be written as #rrggbb, found {', '.join(map(repr, wrong))}")
         if not 0 < len(self.names) <= IGNORE_INDEX:
             raise DataError(f"{len(self.names)} classes; needed 1 to {IGNORE_INDEX}, {IGNORE_INDEX} means ignored")
+
+    @classmethod
+    def of(cls, name: str) -> "ClassList":
+        """The classes of a published data set with its own colours, by name (see `CLASS_LISTS`).
+
+        Two classes may share a colour: those of ADE20K, COCO-Stuff and Pascal Context do not all differ.
+
+        Raises
+        ------
+        UnknownNameError
+            If `name` is none of them.
+        """
+        if name not in CLASS_LISTS:
+            raise UnknownNameError("class list", name, CLASS_LISTS)
+        text = resources.files("offseg_viz").joinpath("class_lists", f"{name}.json").read_text(encoding="utf-8")
+        names, colors = zip(*json.loads(text)["classes"], strict=True)
+        return cls(names, colors)
 
     @classmethod
     def numbered(cls, count: int) -> "ClassList":

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from offseg_viz.errors import OffsegVizError
+from offseg_viz.errors import ModelError, OffsegVizError
 
 app = typer.Typer(
     help="See, measure and teach feature / class alignment in segmentation (offset learning, arXiv 2508.08811).",
@@ -20,8 +20,15 @@ app = typer.Typer(
 console = Console(stderr=True)
 
 ModelName = Annotated[str, typer.Option(help="Network, one of those that `offseg-viz models` lists.")]
-DataName = Annotated[str, typer.Option(help="Data set: scenes (generated, nothing to download) or camvid.")]
-Root = Annotated[Path | None, typer.Option(help="Folder of a data set on disk; scenes need none.")]
+ModelOfWeights = Annotated[
+    str | None,
+    typer.Option("--model", help="Network, as `offseg-viz models` lists them. Default: that of the file WEIGHTS."),
+]
+DataName = Annotated[
+    str,
+    typer.Option(help="Data set: scenes (generated, nothing to download), camvid, or photographs (of your own)."),
+]
+Root = Annotated[Path | None, typer.Option(help="Folder of camvid or of the photographs; scenes need none.")]
 Split = Annotated[str, typer.Option(help="Part of the data set: train, val or test.")]
 Weights = Annotated[
     str | None,
@@ -93,8 +100,8 @@ def train(
 
 @app.command()
 def evaluate(
-    model: ModelName,
     data: DataName,
+    model: ModelOfWeights = None,
     weights: Weights = None,
     root: Root = None,
     split: Split = "val",
@@ -107,7 +114,7 @@ def evaluate(
 
     network, samples = model_and_samples(model, weights, data, split, root)
     result = run(network, samples[:limit], workers=workers)
-    table = Table("class", "IoU", "accuracy", title=f"{model} on {data} {split}, {result.images} images")
+    table = Table("class", "IoU", "accuracy", title=f"{network.name} on {data} {split}, {result.images} images")
     for name, row in result.classes.iterrows():
         table.add_row(str(name), f"{100 * row.iou:.1f}", f"{100 * row.accuracy:.1f}")
     Console().print(table)
@@ -122,9 +129,9 @@ def evaluate(
 
 @app.command()
 def extract(
-    model: ModelName,
     data: DataName,
     out: Annotated[Path, typer.Option(help="Zarr store to write, one group an image; a stopped run goes on.")],
+    model: ModelOfWeights = None,
     weights: Weights = None,
     root: Root = None,
     split: Split = "val",
@@ -140,9 +147,9 @@ def extract(
 
 @app.command()
 def report(
-    model: ModelName,
     data: DataName,
     out: Annotated[Path, typer.Option(help="HTML file to write; everything is inside it.")],
+    model: ModelOfWeights = None,
     weights: Weights = None,
     root: Root = None,
     split: Split = "val",
@@ -157,24 +164,41 @@ def report(
 
     network, samples = model_and_samples(model, weights, data, split, root)
     samples = samples[:: -(-len(samples) // limit)]  # neighbours in a video show the same street
+    title = f"{network.name} on {data}" + (f" {split}" if samples.classes else "")
     with tempfile.TemporaryDirectory() as folder:
         records = extract_many(network, samples, Path(folder) / "records.zarr")
         with console.status("analysing and drawing"):
             command = " ".join(("offseg-viz", *without_paths(sys.argv[1:])))
-            write_report(records, out, title=f"{model} on {data} {split}", umap=umap, command=command)
+            write_report(records, out, title=title, umap=umap, command=command)
     typer.echo(f"report: {out}")
 
 
 @app.command()
-def models(num_classes: Annotated[int, typer.Option(min=1, help="Classes to count parameters for.")] = 150) -> None:
-    """List the networks with their size and cost at 512 x 512."""
-    from offseg_viz.models.zoo import available_models
+def models(
+    num_classes: Annotated[int, typer.Option(min=1, help="Classes to count for; Cityscapes has 19.")] = 150,
+    size: Annotated[str, typer.Option(help="Input as HEIGHTxWIDTH; 1024x2048 for Cityscapes.")] = "512x512",
+) -> None:
+    """List the networks with their parameters and multiply-adds, beside the paper's figures."""
+    from offseg_viz.models.cost import available_models
 
-    table = Table("name", "params (M)", "GFLOPs", "gain in the paper (mIoU, ADE20K)")
-    for name, row in available_models(num_classes).iterrows():
-        gain = "" if row.paper_gain_ade20k != row.paper_gain_ade20k else f"+{row.paper_gain_ade20k}"
-        table.add_row(str(name), f"{row.params_m}", f"{row.gflops}", gain)
-    Console().print(table)
+    with console.status("counting"):
+        table = available_models(num_classes, size=parse_size(size))
+    number = lambda value: "" if value is None or value != value else f"{value:g}"  # noqa: E731
+    notes = [remark for remark in dict.fromkeys(table.remark) if remark]
+    shown = Table(title=f"{num_classes} classes, {size.lower()}; parameters in millions, multiply-adds in billions")
+    shown.add_column("name", no_wrap=True)
+    for column in ("params", "published", "paper", "conv", "matmul", "sum", "published", "paper", "gain", "note"):
+        shown.add_column(column, justify="right")
+    for name, row in table.iterrows():
+        note = str(notes.index(row.remark) + 1) if row.remark else ""
+        shown.add_row(str(name), *(number(value) for value in row[:-1]), note)
+    Console().print(shown)
+    typer.echo(
+        "published: with the 1x1 convolution that the release keeps unused, and with the equations as they are written; "
+        "paper: arXiv 2508.08811, tables 2 to 5; gain: mIoU on ADE20K by offset learning, in the paper"
+    )
+    for count, remark in enumerate(notes, start=1):
+        typer.echo(f"{count}: {remark}")
 
 
 @app.command()
@@ -191,12 +215,17 @@ def scenes(
     typer.echo(f"{count} scenes in {out}")
 
 
-def model_and_samples(model: str, weights: str | None, data: str, split: str, root: Path | None):
+def model_and_samples(model: str | None, weights: str | None, data: str, split: str, root: Path | None):
     """A network with its weights and the samples of a split; a wrong data set is told before weights are looked for."""
     from offseg_viz.data import load_samples
+    from offseg_viz.models.weights import read_weights
     from offseg_viz.models.zoo import load_model
 
     samples = load_samples(data, split=split, root=root)
+    if model is None:
+        if weights is None:
+            raise ModelError("found neither --model nor --weights; needed a model, or a file of weights that names one")
+        model = read_weights(weights).model
     return load_model(model, weights=weights or data), samples
 
 

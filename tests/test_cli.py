@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import offseg_viz
 from offseg_viz.data.camvid import CAMVID_CLASSES
 
 
@@ -61,6 +63,21 @@ def test_train_evaluate_extract_report(camvid, tmp_path):
     run("report", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     assert "Bicyclist" in html and "2508.08811" in html
+
+
+def test_report_on_photographs_without_labels_by_the_weights_alone(tmp_path):
+    (tmp_path / "photographs").mkdir()
+    for name in "ab":
+        noise = np.random.default_rng(ord(name)).integers(0, 256, (70, 96, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "photographs" / f"{name}.png")
+    weights = next(Path(offseg_viz.__file__).parent.glob("models/bundled/nano-offset*"))
+    data = ("--data", "photographs", "--root", tmp_path / "photographs")
+    run("report", *data, "--weights", weights, "--out", tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "nano-offset on photographs" in html and "The refinement changes the prediction of" in html
+    assert "no labels, so no IoU" in html
+    assert "needed a model" in run("report", *data, "--out", tmp_path / "other.html", check=False).stderr
+    assert "no label maps" in run("evaluate", *data, "--weights", weights, check=False).stderr
 
 
 def test_a_killed_run_resumes_and_finishes(camvid, tmp_path):

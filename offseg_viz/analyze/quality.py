@@ -11,6 +11,7 @@ from offseg_viz.analyze.collection import named_records
 from offseg_viz.analyze.ideal import ideal_prediction
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.metrics import confusion_matrix, segmentation_metrics
+from offseg_viz.terms import STAGES
 
 
 def class_iou(records: Iterable[xr.Dataset]) -> pd.DataFrame:
@@ -45,4 +46,32 @@ def class_iou(records: Iterable[xr.Dataset]) -> pd.DataFrame:
         index=pd.Index(names, name="cls"),
     )
     table[confusion["initial"].sum(axis=1) == 0] = np.nan
+    return table
+
+
+def predicted_shares(records: Iterable[xr.Dataset]) -> pd.DataFrame:
+    """Share of the grid cells of all records that each class is predicted for, from 0 to 1; needs no labels.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `cls` (names), columns `initial` and `aligned`, from the logits of the two stages; each sums to one. The
+        attribute `changed` is the share of cells whose prediction differs between the stages.
+
+    Raises
+    ------
+    RecordError
+        If there is no record, or they have different classes.
+    """
+    counts, changed = {stage: 0 for stage in STAGES}, 0
+    for _, record in named_records(records, labelled=False):
+        record = record.drop_vars(["logits", "image"], errors="ignore").compute()
+        names = record["cls"].values.astype(str)
+        predicted = {stage: prediction(record, stage).values for stage in STAGES}
+        for stage, values in predicted.items():
+            counts[stage] = counts[stage] + np.bincount(values.ravel(), minlength=len(names))
+        changed += int((predicted["initial"] != predicted["aligned"]).sum())
+    total = counts["initial"].sum()
+    table = pd.DataFrame({stage: count / total for stage, count in counts.items()}, index=pd.Index(names, name="cls"))
+    table.attrs["changed"] = changed / total
     return table

@@ -16,7 +16,15 @@ from functools import partial
 from pathlib import Path
 
 from offseg_viz.classes import ClassList
-from offseg_viz.data.sample import Sample, SampleSet, check_same_size, read_image, read_label
+from offseg_viz.data.sample import (
+    IMAGE_SUFFIXES,
+    Sample,
+    SampleSet,
+    check_same_size,
+    files_by_name,
+    read_image,
+    read_label,
+)
 from offseg_viz.errors import DataError, UnknownNameError
 
 CAMVID_CLASSES = ClassList(
@@ -32,7 +40,6 @@ CAMVID_CLASSES = ClassList(
 
 CAMVID_SPLITS = ("train", "val", "test")
 UNLABELLED = 11
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 LABEL_SUFFIXES = (".png",)
 
 
@@ -99,13 +106,4 @@ def _files_by_name(root: Path, folder: str, suffixes: tuple[str, ...]) -> dict[s
             f"no folder {path} ({found}); needed the CamVid root with train/, trainannot/, val/, valannot/, test/, "
             "testannot/ in it"
         )
-    files: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        if file.suffix.lower() not in suffixes or file.name.startswith("."):
-            continue
-        if file.stem in files:
-            raise DataError(f"{files[file.stem]} and {file} are both named {file.stem!r}; keep one of them")
-        files[file.stem] = file
-    if not files:
-        raise DataError(f"{path} is empty: found no {' or '.join(suffixes)} file; put those of the split there")
-    return files
+    return files_by_name(path, suffixes)

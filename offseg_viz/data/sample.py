@@ -13,18 +13,22 @@ from offseg_viz.errors import DataError
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for a missing, truncated or damaged file, or one that claims an absurd size."""
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+"""Of photographs, in lower or upper case."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One image and, where there is one, its label map.
 
-    `image` is (H, W, 3) uint8 RGB; `label` is (H, W) uint8 with the values 0 .. K-1 and 255 for ignored, or None.
+    `image` is (H, W, 3) uint8 RGB; `label` is (H, W) uint8 with the values 0 .. K-1 and 255 for ignored, or None;
+    `classes` are those of the label, None without one.
     """
 
     id: str
     image: np.ndarray
     label: np.ndarray | None
-    classes: ClassList
+    classes: ClassList | None
     dataset: str
 
 
@@ -32,11 +36,12 @@ class Sample:
 class SampleSet(Sequence):
     """A lazy sequence of samples: ``len(samples)``, ``samples[3]``, ``samples["id"]``, ``samples[:4]``.
 
-    `load` makes the sample of an id; nothing is read before an item is asked for.
+    `load` makes the sample of an id; nothing is read before an item is asked for. `classes` is None for a set without
+    labels.
     """
 
     dataset: str
-    classes: ClassList
+    classes: ClassList | None
     ids: tuple[str, ...]
     load: Callable[[str], Sample] = field(repr=False)
 
@@ -59,6 +64,26 @@ class SampleSet(Sequence):
 
     def __iter__(self) -> Iterator[Sample]:
         return (self.load(name) for name in self.ids)
+
+
+def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Files of a folder by name without suffix, in the order of their names; hidden and other files do not count.
+
+    Raises
+    ------
+    DataError
+        If there is none, or two share a name.
+    """
+    files: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() not in suffixes or file.name.startswith("."):
+            continue
+        if file.stem in files:
+            raise DataError(f"{files[file.stem]} and {file} are both named {file.stem!r}; keep one of them")
+        files[file.stem] = file
+    if not files:
+        raise DataError(f"{folder} is empty: found no {' or '.join(suffixes)} file; put the images there")
+    return files
 
 
 def read_image(path: str | Path) -> np.ndarray:

@@ -9,7 +9,7 @@ from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.data.sample import Sample, SampleSet
 from offseg_viz.errors import DataError, UnknownNameError
 
-DATASETS = ("scenes", "camvid")
+DATASETS = ("scenes", "camvid", "photographs")
 
 
 class SampleCheck(NamedTuple):
@@ -22,14 +22,15 @@ class SampleCheck(NamedTuple):
 def load_samples(
     name: str, *, split: str = "val", root: str | Path | None = None, size: tuple[int, int] | None = None
 ) -> SampleSet:
-    """The labelled images of a data set.
+    """The images of a data set.
 
     Parameters
     ----------
     name
-        "scenes" (generated street and park scenes; nothing to download) or "camvid" (needs `root`).
+        "scenes" (generated street and park scenes; nothing to download), "camvid" (needs `root`) or "photographs" (the
+        unlabelled images that lie in the folder `root`).
     split
-        "train" or "val"; camvid also has "test".
+        "train", "val" or "test"; photographs have no splits, all of them come.
     root
         Folder of a data set that lies on disk; scenes take none.
     size
@@ -57,12 +58,16 @@ def load_samples(
 
         return scene_samples(split, size=size)
     if size is not None:
-        raise DataError(f"camvid comes in the size of its photographs, found size={size!r}; leave size out")
+        raise DataError(f"{name} come in the size of their files, found size={size!r}; leave size out")
     if root is None:
+        holds = "the one with train/ and trainannot/ in it" if name == "camvid" else "the one in which the images lie"
         raise DataError(
-            'camvid needs its folder: load_samples("camvid", root="path/to/camvid") or --root path/to/camvid, '
-            "the one with train/ and trainannot/ in it"
+            f'{name} needs its folder: load_samples("{name}", root="path/to/{name}") or --root path/to/{name}, {holds}'
         )
+    if name == "photographs":
+        from offseg_viz.data.photographs import photograph_samples
+
+        return photograph_samples(root)
     from offseg_viz.data.camvid import camvid_samples
 
     return camvid_samples(root, split=split)
@@ -92,6 +97,8 @@ def check_samples(samples: SampleSet, *, progress: bool = False) -> SampleCheck:
     """
     if len(samples) == 0:
         raise DataError(f"the set of {samples.dataset} samples is empty; needed at least one")
+    if samples.classes is None:
+        raise DataError(f"{samples.dataset} have no label maps; training and evaluation need a labelled data set")
     walk = samples
     if progress:
         from rich.console import Console

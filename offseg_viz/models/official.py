@@ -8,6 +8,7 @@ from torch import Tensor
 
 from offseg_viz.errors import CheckpointError
 from offseg_viz.models.official_names import our_names
+from offseg_viz.models.official_names_mask2former import mask2former_names
 from offseg_viz.models.segmenter import Segmenter
 
 
@@ -36,9 +37,10 @@ def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, T
             raise CheckpointError(f"{weights} cannot be read as plain tensors; it is not loaded ({cause})") from cause
         weights = weights.get("state_dict", weights)
     wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
+    names = mask2former_names if model.name.startswith("mask2former") else our_names  # some names mean two things
     renamed = {}
     for name, tensor in weights.items():
-        for ours, part in our_names(name, tensor):
+        for ours, part in names(name, tensor):
             if ours not in wanted and (name.startswith("decode_head.conv_seg.") or name.endswith(UNUSED)):
                 continue  # kept unused in the release where offset learning took its place
             renamed[ours] = (

@@ -12,14 +12,21 @@ from offseg_viz.errors import ModelError
 from offseg_viz.normalization import IMAGE_MEAN, IMAGE_STD
 
 
+SIDE = 32
+"""Sides of the input are padded to a multiple of this, the coarsest stride of every backbone here."""
+
+
 class Segmenter(nn.Module):
     """``model(images)``: normalised images (B, 3, H, W) to logits (B, K, h, w) on the decode head's own grid.
+
+    Sides that are no multiple of 32 are padded with zeros (the mean colour) on the right and at the bottom, as the
+    release does, and the logits are cropped back: the last cell of a row or column may hang over the edge.
 
     Attributes
     ----------
     name : name in the zoo, such as ``"nano-offset"``.
     classes : `ClassList`, names and colours of the K classes.
-    mean, std : (3,) buffers, RGB on the scale 0 to 255; they travel with the model, not with its weights.
+    mean, std : RGB on the scale 0 to 255, three numbers each; they travel with the model, not with its weights.
     """
 
     def __init__(self, name: str, backbone: nn.Module, decode_head: nn.Module, classes: ClassList):
@@ -28,11 +35,10 @@ class Segmenter(nn.Module):
         self.classes = classes
         self.backbone = backbone
         self.decode_head = decode_head
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGE_STD), persistent=False)
+        self.mean, self.std = IMAGE_MEAN, IMAGE_STD
 
     def normalize(self, images: Tensor | np.ndarray) -> Tensor:
-        """uint8 RGB images (H, W, 3) or (B, H, W, 3) to the network's input (B, 3, H, W).
+        """uint8 RGB images (H, W, 3) or (B, H, W, 3) to the network's input (B, 3, H, W), of its dtype and device.
 
         Raises
         ------
@@ -45,28 +51,59 @@ class Segmenter(nn.Module):
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
             raise ModelError(f"normalize() needs uint8 RGB images (H, W, 3) or (B, H, W, 3), found {found}")
-        images = (images.to(self.mean.device, self.mean.dtype) - self.mean) / self.std
-        return images.permute(0, 3, 1, 2)  # channels last in memory, which convolutions run fastest on
+        weight = next(self.parameters())
+        exact = torch.promote_types(weight.dtype, torch.float32)  # half precision has no room for 123.675
+        images = images.to(weight.device, exact)
+        images = (images - images.new_tensor(self.mean)) / images.new_tensor(self.std)
+        return images.to(weight.dtype).permute(0, 3, 1, 2)  # channels last in memory: convolutions run fastest on it
 
     def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ModelError(f"the model needs normalised images (B, 3, H, W), found {tuple(images.shape)}")
-        if min(images.shape[2:]) < 32:
-            raise ModelError(
-                f"images of {images.shape[3]}x{images.shape[2]} are too small; sides of 32 or more are needed"
-            )
-        return self.decode_head(self.backbone(images))  # (B, K, h, w)
+        """Normalised images (B, 3, H, W) to logits (B, K, h, w), h = H / s rounded up, s the stride of the head.
+
+        Raises
+        ------
+        ModelError
+            If the shape is another one, a side is below 32 pixels, or a value is NaN or infinite (this last check is
+            left out of compiled and exported networks).
+        """
+        padded = self._padded(images)
+        logits = self.decode_head(self.backbone(padded))  # (B, K, h', w')
+        stride = padded.shape[2] // logits.shape[2]
+        rows, columns = (-(-side // stride) for side in images.shape[2:])
+        return logits[:, :, :rows, :columns]  # (B, K, h, w)
+
+    def upsampled_logits(self, images: Tensor) -> Tensor:
+        """Logits resized bilinearly to the input: normalised images (B, 3, H, W) to (B, K, H, W)."""
+        padded = self._padded(images)
+        logits = self.decode_head(self.backbone(padded))  # (B, K, h', w')
+        logits = F.interpolate(logits, size=padded.shape[2:], mode="bilinear", align_corners=False)  # (B, K, H', W')
+        return logits[:, :, : images.shape[2], : images.shape[3]]  # (B, K, H, W)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Arg max of the logits, resized bilinearly to the input: normalised images (B, 3, H, W) to (B, H, W) int64."""
-        logits = F.interpolate(self(images), size=images.shape[2:], mode="bilinear", align_corners=False)
-        return logits.argmax(dim=1)
+        """Arg max of `upsampled_logits`: normalised images (B, 3, H, W) to class numbers (B, H, W) int64."""
+        return self.upsampled_logits(images).argmax(dim=1)
 
     def fingerprint(self) -> str:
         """12 hex digits that change with any weight: SHA-256 over names and bytes of the state dict."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:12]
+
+    def _padded(self, images: Tensor) -> Tensor:
+        """`images`, checked, with sides of a multiple of 32."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ModelError(f"the model needs normalised images (B, 3, H, W), found {tuple(images.shape)}")
+        height, width = images.shape[2:]
+        if min(height, width) < SIDE:
+            raise ModelError(f"images of {width}x{height} are too small; sides of {SIDE} pixels or more are needed")
+        if not torch.compiler.is_compiling() and not images.is_meta and not images.isfinite().all():
+            count = int((~images.isfinite()).sum())
+            raise ModelError(
+                f"{count} of {images.numel()} input values are NaN or infinite; needed finite normalised images: "
+                "check the image reading, or use model.normalize(uint8 images)"
+            )
+        below, right = -height % SIDE, -width % SIDE
+        return F.pad(images, (0, right, 0, below)) if below or right else images

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import nn
 
@@ -23,9 +22,6 @@ PLAIN = (
 
 MODELS = (*(f"offseg-{size}" for size in "tbl"), *(name + end for name in PLAIN for end in ("", "-offset")))
 """Every name that `load_model` takes."""
-
-PAPER_GAIN = {"segformer-b0-offset": 2.7}
-"""mIoU gained by offset learning on ADE20K, arXiv 2508.08811."""
 
 
 def load_model(
@@ -138,29 +134,3 @@ BUILDERS = {
     "offseg": _offseg,
     "mask2former": _mask2former,
 }
-
-
-def available_models(num_classes: int = 150) -> pd.DataFrame:
-    """Table of the networks: parameters in millions, GFLOPs (multiply-adds) at 512 x 512, the paper's gain on ADE20K.
-
-    Counted, not quoted: parameters of the built network, multiply-adds of convolutions and matrix products with
-    `torch.utils.flop_counter`, which counts two FLOPs a multiply-add; halved here, as the field's tables do.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    rows = []
-    for name in MODELS:
-        model = load_model(name, num_classes=num_classes)
-        params = sum(parameter.numel() for parameter in model.parameters())
-        model = model.to("meta")
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.zeros(1, 3, 512, 512, device="meta"))
-        rows.append(
-            {
-                "name": name,
-                "params_m": round(params / 1e6, 2),
-                "gflops": round(counter.get_total_flops() / 2e9, 2),
-                "paper_gain_ade20k": PAPER_GAIN.get(name),
-            }
-        )
-    return pd.DataFrame(rows).set_index("name")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from offseg_viz.data.samples import DATASETS
 from offseg_viz.errors import ModelError, UnknownNameError
+from offseg_viz.models.segmenter import SIDE
 from offseg_viz.models.zoo import MODELS
 
 
@@ -37,8 +38,8 @@ class Recipe:
             raise ModelError(
                 f"warmup_steps is {self.warmup_steps}; needed 0 to {self.steps - 1}, below the {self.steps} steps"
             )
-        if min(self.crop) < 32:
-            raise ModelError(f"crop is {self.crop}; needed a height and width of 32 pixels or more")
+        if min(self.crop) < SIDE or any(side % SIDE for side in self.crop):
+            raise ModelError(f"crop is {self.crop}; needed a height and width that are multiples of {SIDE} pixels")
 
 
 RECIPES = (
@@ -58,13 +59,17 @@ def recipe(model: str, data: str, **overrides) -> Recipe:
     UnknownNameError
         For an unknown model or data set, listing the valid ones.
     ModelError
-        For a value out of range, such as a warm-up longer than the training.
+        If there is no recipe for the pair, or for a value out of range, such as a warm-up longer than the training.
     """
     if model not in MODELS:
         raise UnknownNameError("model", model, MODELS)
     if data not in DATASETS:
         raise UnknownNameError("data set", data, DATASETS)
-    row = next(row for row in RECIPES if row.model == model.removesuffix("-offset") and row.data == data)
+    rows = [row for row in RECIPES if row.model == model.removesuffix("-offset") and row.data == data]
+    if not rows:
+        names = ", ".join(f"{row.model} on {row.data}" for row in RECIPES)
+        raise ModelError(f"there is no recipe to train {model} on {data}; there are: {names}, each also with -offset")
+    row = rows[0]
     changes = {name: value for name, value in overrides.items() if value is not None}
     if "steps" in changes and "warmup_steps" not in changes:
         changes["warmup_steps"] = min(row.warmup_steps, changes["steps"] // 10)

@@ -11,14 +11,14 @@ from offseg_viz.analyze.ideal import ideal_similarity
 from offseg_viz.analyze.offsets import offset_magnitude
 from offseg_viz.analyze.pixels import sample_pixels
 from offseg_viz.analyze.projection import project
-from offseg_viz.analyze.quality import class_iou
+from offseg_viz.analyze.quality import class_iou, predicted_shares
 from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.plot import plot_classes, plot_matrix, plot_panels, plot_scatter
 from offseg_viz.record import has_offsets
 from offseg_viz.report.figures import Charts, picture
 from offseg_viz.report.survey import Survey
-from offseg_viz.terms import TERMS
+from offseg_viz.terms import STAGES, TERMS
 
 MATRIX_IMAGES = 12
 MATRIX_RCOND = 0.01
@@ -80,7 +80,7 @@ def method(survey: Survey) -> str:
 def quality(records, survey: Survey, charts: Charts) -> str:
     heading = "<h2>How well each class is found</h2>\n"
     if not survey.labelled or not survey.pixels.any():
-        return heading + "<p>The records have no labels, so no IoU can be given.</p>"
+        return heading + "<p>The records have no labels, so no IoU can be given.</p>\n" + _predicted(records, survey)
     table = class_iou(records)
     if not has_offsets(survey.first):
         table = table.drop(columns="aligned")
@@ -99,6 +99,31 @@ def quality(records, survey: Survey, charts: Charts) -> str:
         )
     chart = charts(plot_classes(table, interactive=True), alt=plot_classes(table).summary, caption=caption)
     return f"{heading}{_iou_table(table)}\n{chart}"
+
+
+def _predicted(records, survey: Survey) -> str:
+    """What is predicted, and how much of it the refinement changes: all that can be counted without labels."""
+    table = predicted_shares(records)
+    shown = table[(table > 0).any(axis=1)].sort_values("aligned", ascending=False, kind="stable")
+    columns = list(STAGES) if has_offsets(survey.first) else ["initial"]
+    head = "".join(f"<th scope='col' class='number'>{name}</th>" for name in columns)
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(str(name))}</th>"
+        + "".join(f"<td class='number'>{_percent(row[column])}</td>" for column in columns)
+        + "</tr>"
+        for name, row in shown.iterrows()
+    )
+    changed = (
+        f"<p>The refinement changes the prediction of {_percent(table.attrs['changed'])} percent of the grid cells; "
+        "without labels nothing says whether for the better.</p>\n"
+        if has_offsets(survey.first)
+        else ""
+    )
+    return (
+        f"{changed}<table><caption>Share of the grid cells that each class is predicted for, in percent, from the arg "
+        f"max of the <em>logits</em>; the other {len(table) - len(shown)} classes are predicted nowhere</caption>"
+        f"<tr><th scope='col'>class</th>{head}</tr>{rows}</table>"
+    )
 
 
 def _iou_table(table: pd.DataFrame) -> str:

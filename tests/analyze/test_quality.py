@@ -6,8 +6,9 @@ import reference
 
 from offseg_viz.analyze.align import prediction
 from offseg_viz.analyze.ideal import ideal_prediction
-from offseg_viz.analyze.quality import class_iou
+from offseg_viz.analyze.quality import class_iou, predicted_shares
 from offseg_viz.errors import RecordError
+from offseg_viz.terms import STAGES
 
 
 def pooled(records, predict):
@@ -52,3 +53,19 @@ def test_refusals(records):
         class_iou([records[0], records[1].assign_coords(cls=["sky", "road", "car"])])
     with pytest.raises(RecordError, match="found no record"):
         class_iou([])
+
+
+def test_predicted_shares_count_cells_of_all_records_without_labels(records):
+    unlabelled = [record.drop_vars("label") for record in records]
+    table = predicted_shares(unlabelled)
+    before, after = (np.concatenate([prediction(r, stage).values.ravel() for r in records]) for stage in STAGES)
+    np.testing.assert_allclose(table["initial"], [(before == k).mean() for k in range(3)])
+    np.testing.assert_allclose(table["aligned"], [(after == k).mean() for k in range(3)])
+    assert table.attrs["changed"] == (before != after).mean() > 0
+    assert list(table.index) == ["sky", "road", "tree"]
+
+
+def test_predicted_shares_of_a_per_pixel_model_do_not_change(per_pixel_records):
+    assert predicted_shares(per_pixel_records).attrs["changed"] == 0
+    with pytest.raises(RecordError, match="found no record"):
+        predicted_shares([])

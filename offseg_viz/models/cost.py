@@ -1,0 +1,151 @@
+"""What the networks cost: parameters and multiply-adds, counted, beside the figures of the paper."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from offseg_viz.models.mask_offset_learning import MaskOffsetLearning
+from offseg_viz.models.offset_learning import OffsetLearning
+from offseg_viz.models.segmenter import Segmenter
+from offseg_viz.models.zoo import MODELS, load_model
+
+PAPER = {
+    "offseg-t": (6.2, 5.3),
+    "offseg-b": (None, 10.3),
+    "offseg-l": (None, 17.1),
+    "segformer-b0": (3.8, 8.4),
+    "segformer-b0-offset": (3.9, 8.8),
+    "segformer-b1": (13.7, 15.9),
+    "segformer-b1-offset": (13.9, 16.3),
+    "segformer-b2": (24.8, 25.9),
+    "segformer-b2-offset": (24.9, 26.1),
+    "segformer-b3": (44.6, 42.5),
+    "segformer-b3-offset": (44.8, 42.8),
+    "segformer-b4": (61.4, 59.2),
+    "segformer-b4-offset": (61.6, 59.5),
+    "segformer-b5": (82.0, 75.2),
+    "segformer-b5-offset": (82.2, 75.5),
+    "segnext-t": (4.3, 6.6),
+    "segnext-t-offset": (4.4, 7.2),
+    "segnext-s": (13.9, 15.9),
+    "segnext-s-offset": (14.1, 16.5),
+    "segnext-b": (27.6, 34.9),
+    "segnext-b-offset": (28.2, 34.8),
+    "mask2former-swin-t": (47.4, None),
+    "mask2former-swin-t-offset": (47.6, None),
+}
+"""Parameters in millions and GFLOPs at 512 x 512 with 150 classes, arXiv 2508.08811, tables 2 to 5."""
+
+PAPER_CITYSCAPES = {"offseg-t": 44.8, "offseg-b": 86.5, "offseg-l": 143.4}
+"""GFLOPs at 2048 x 1024 with 19 classes, in the same paper."""
+
+PAPER_GAIN = {"segformer-b0-offset": 2.7, "segnext-t-offset": 1.9, "mask2former-swin-t-offset": 2.6}
+"""mIoU gained by offset learning on ADE20K, in the abstract of the same paper."""
+
+REMARKS = {
+    "offseg": "the paper counts convolutions only, and some norms: the products of attention and offset head are extra",
+    "segformer": "here levels are fused before they are resized: the same numbers at fewer products",
+    "segformer-offset": "as the plain one, and the offset head avoids its P x C x C product; the paper counts norms too",
+    "segnext": "the plain figures are those of the SegNeXt paper; counted alike, offset learning always adds",
+    "segnext-offset": "the offset head avoids its P x C x C product; the paper counts norms too",
+    "mask2former": "the paper gives no GFLOPs; its ten heads predict masks at a quarter of the input",
+}
+"""Why a figure differs from the paper's, by family."""
+
+
+def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 512)) -> pd.DataFrame:
+    """Table of the networks with their size and cost, counted, and the paper's figures beside them.
+
+    Multiply-adds are those of convolutions and of matrix products, counted by `torch.utils.flop_counter` (which counts
+    two FLOPs a multiply-add; halved here, as the field's tables do). Norms, activations and resizing are not counted.
+
+    Parameters
+    ----------
+    num_classes : K.
+    size : height and width of the input in pixels. The paper's figures stand in the table for 150 classes at 512 x 512
+        and for 19 classes at 1024 x 2048 (Cityscapes).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `name`. Parameters in millions: `params_m` of the network; `params_published_m` with the 1x1 convolution
+        that the release keeps unused beside offset learning, as the paper counts; `paper_params_m`. Multiply-adds in
+        billions: `conv_g`, `matmul_g` and their sum `gflops`, what runs here; `published_gflops`, convolutions and
+        products of the same network as the equations are written; `paper_gflops`. `remark` says why these differ;
+        `paper_gain_ade20k` is the mIoU gained by offset learning on ADE20K.
+    """
+    ade20k = (num_classes, *size) == (150, 512, 512)
+    cityscapes = (num_classes, *size) == (19, 1024, 2048)
+    rows = []
+    for name in MODELS:
+        with torch.device("meta"):
+            model = load_model(name, num_classes=num_classes)
+        params = sum(parameter.numel() for parameter in model.parameters())
+        unused = sum(m.class_embedding.numel() + num_classes for m in _heads(model) if isinstance(m, OffsetLearning))
+        conv, matmul = multiply_adds(model, size)
+        paper_params, paper_gflops = PAPER.get(name, (None, None)) if ade20k else (None, None)
+        family, offset = name.split("-")[0], name.endswith("-offset")
+        rows.append(
+            {
+                "name": name,
+                "params_m": round(params / 1e6, 2),
+                "params_published_m": round((params + unused) / 1e6, 2),
+                "paper_params_m": paper_params,
+                "conv_g": round(conv / 1e9, 2),
+                "matmul_g": round(matmul / 1e9, 2),
+                "gflops": round((conv + matmul) / 1e9, 2),
+                "published_gflops": round(sum(published_multiply_adds(model, size)) / 1e9, 2),
+                "paper_gflops": PAPER_CITYSCAPES.get(name) if cityscapes else paper_gflops,
+                "paper_gain_ade20k": PAPER_GAIN.get(name),
+                "remark": REMARKS.get(f"{family}-offset" if offset else family) or REMARKS.get(family, ""),
+            }
+        )
+    return pd.DataFrame(rows).set_index("name")
+
+
+def multiply_adds(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Multiply-adds of the convolutions and of the matrix products of one forward pass over one image of `size`.
+
+    The model's own device is used; on ``meta`` nothing is computed.
+    """
+    images = torch.zeros(1, 3, *size, device=next(model.parameters()).device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(images)
+    counts = counter.get_flop_counts().get("Global", {})
+    conv = sum(flops for operator, flops in counts.items() if "convolution" in str(operator))
+    return conv // 2, (sum(counts.values()) - conv) // 2
+
+
+def published_multiply_adds(model: Segmenter, size: tuple[int, int]) -> tuple[int, int]:
+    """`multiply_adds` of the network as it is published: equations as written, levels fused after resizing."""
+    from offseg_viz.models.segformer_head import SegFormerHead
+
+    with _as_written(model):
+        conv, matmul = multiply_adds(model, size)
+    head = model.decode_head
+    if isinstance(head, SegFormerHead):
+        channels = head.fusion_conv.conv.out_channels
+        positions = [size[0] * size[1] // stride**2 for stride in (4, 8, 16, 32)]
+        conv += channels**2 * sum(positions[0] - here for here in positions)
+    return conv, matmul
+
+
+def _heads(model: nn.Module) -> list[nn.Module]:
+    return [module for module in model.modules() if isinstance(module, OffsetLearning | MaskOffsetLearning)]
+
+
+@contextmanager
+def _as_written(model: nn.Module) -> Iterator[None]:
+    """Within the ``with``, offset heads take the path that writes every intermediate of eqs. (4) to (13) down."""
+    heads = _heads(model)
+    for head in heads:
+        head.forward = lambda *inputs, head=head: head.refinement(*inputs)[-1]
+    try:
+        yield
+    finally:
+        for head in heads:
+            del head.forward
