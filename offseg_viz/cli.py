@@ -1,4 +1,4 @@
-"""The command line: ``offseg-viz train | evaluate | extract | report | models | scenes``."""
+"""The command line: ``offseg-viz train | evaluate | extract | report | models | scenes | convert``."""
 
 import sys
 from pathlib import Path
@@ -213,6 +213,30 @@ def scenes(
 
     write_scenes(out, count=count, size=parse_size(size), first_seed=first_seed)
     typer.echo(f"{count} scenes in {out}")
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Checkpoint of the OffSeg release, a .pth file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="File of ours to write; ends in .safetensors.")],
+    model: Annotated[str | None, typer.Option(help="Network. Default: told from the tensors.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class list, such as ade20k. Default: the file's, else by the number of classes.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over OUT.")] = False,
+) -> None:
+    """Make a checkpoint of the OffSeg release into a file of ours; nothing in it is executed."""
+    from offseg_viz.models.conversion import convert as run
+
+    done = run(source, out, model=model, classes=classes, force=force)
+    ignored = [f"{count} ignored ({reason})" for reason, count in done.ignored.items()]
+    typer.echo(f"network: {done.model}")
+    first = ", ".join(done.classes.names[:3])
+    typer.echo(f"classes: {len(done.classes)} ({first}, ...), names from {done.class_source}")
+    typer.echo(f"tensors: {', '.join([f'{done.used} used', *ignored])}")
+    for key, value in done.origin.items():
+        typer.echo(f"{key}: {value}")
+    typer.echo(f"weights: {out}")
 
 
 def model_and_samples(model: str | None, weights: str | None, data: str, split: str, root: Path | None):

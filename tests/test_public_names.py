@@ -8,7 +8,7 @@ import pytest
 
 import offseg_viz
 
-RANDOM = {"load_model", "project", "sample_pixels"}
+RANDOM = {"attach_offset_learning", "load_model", "project", "sample_pixels"}
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 PUBLIC = """
@@ -16,8 +16,8 @@ PUBLIC = """
     validate_record aligned_feature aligned_class_embedding scores logits prediction coupled_attention class_attention
     position_attention cosine_similarity offset_magnitude ideal_class_embedding ideal_prediction ideal_similarity
     class_iou sample_pixels project plot_map plot_panels plot_matrix plot_scatter plot_classes AlignmentExplorer
-    load_official_weights write_report report_html glossary confusion_matrix segmentation_metrics OffsetLearning
-    PerPixelClassifier
+    load_official_weights load_backbone_weights write_report report_html glossary confusion_matrix
+    segmentation_metrics OffsetLearning PerPixelClassifier attach_offset_learning detach_offset_learning
 """.split()
 
 

@@ -1,15 +1,21 @@
 """What the networks cost: parameters and multiply-adds, counted, beside the figures of the paper."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pandas as pd
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from offseg_viz.models.mask_offset_learning import MaskOffsetLearning
 from offseg_viz.models.offset_learning import OffsetLearning
+from offseg_viz.models.offseg_head import OffSegHead
+from offseg_viz.models.segformer_head import SegFormerHead
 from offseg_viz.models.segmenter import Segmenter
 from offseg_viz.models.zoo import MODELS, load_model
 
@@ -82,11 +88,11 @@ def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 51
     cityscapes = (num_classes, *size) == (19, 1024, 2048)
     rows = []
     for name in MODELS:
-        with torch.device("meta"):
-            model = load_model(name, num_classes=num_classes)
+        with hollow_model(name, num_classes) as model:
+            conv, matmul = multiply_adds(model, size)
+            published = sum(published_multiply_adds(model, size))
         params = sum(parameter.numel() for parameter in model.parameters())
         unused = sum(m.class_embedding.numel() + num_classes for m in _heads(model) if isinstance(m, OffsetLearning))
-        conv, matmul = multiply_adds(model, size)
         paper_params, paper_gflops = PAPER.get(name, (None, None)) if ade20k else (None, None)
         family, offset = name.split("-")[0], name.endswith("-offset")
         rows.append(
@@ -98,7 +104,7 @@ def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 51
                 "conv_g": round(conv / 1e9, 2),
                 "matmul_g": round(matmul / 1e9, 2),
                 "gflops": round((conv + matmul) / 1e9, 2),
-                "published_gflops": round(sum(published_multiply_adds(model, size)) / 1e9, 2),
+                "published_gflops": round(published / 1e9, 2),
                 "paper_gflops": PAPER_CITYSCAPES.get(name) if cityscapes else paper_gflops,
                 "paper_gain_ade20k": PAPER_GAIN.get(name),
                 "remark": REMARKS.get(f"{family}-offset" if offset else family) or REMARKS.get(family, ""),
@@ -107,31 +113,50 @@ def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 51
     return pd.DataFrame(rows).set_index("name")
 
 
-def multiply_adds(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Multiply-adds of the convolutions and of the matrix products of one forward pass over one image of `size`.
+@contextmanager
+def hollow_model(name: str, num_classes: int) -> Iterator[Segmenter]:
+    """A network of shapes only: within the ``with``, no weight is drawn and no tensor made there holds numbers."""
+    with torch.device("meta"):
+        model = load_model(name, num_classes=num_classes)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield model.to_empty(device="cpu")
 
-    The model's own device is used; on ``meta`` nothing is computed.
-    """
-    images = torch.zeros(1, 3, *size, device=next(model.parameters()).device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(images)
-    counts = counter.get_flop_counts().get("Global", {})
-    conv = sum(flops for operator, flops in counts.items() if "convolution" in str(operator))
-    return conv // 2, (sum(counts.values()) - conv) // 2
+
+def multiply_adds(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
+    """Multiply-adds of the convolutions and of the matrix products of one forward pass over one image of `size`."""
+    return _split(_counts(model, size)["Global"])
 
 
 def published_multiply_adds(model: Segmenter, size: tuple[int, int]) -> tuple[int, int]:
-    """`multiply_adds` of the network as it is published: equations as written, levels fused after resizing."""
-    from offseg_viz.models.segformer_head import SegFormerHead
+    """`multiply_adds` of the network as the authors' code would be counted.
 
+    The equations of offset learning as they are written, SegFormer's levels fused after resizing, and without CARAFE,
+    which is a matrix product here and a compiled operator there.
+    """
     with _as_written(model):
-        conv, matmul = multiply_adds(model, size)
+        counts = _counts(model, size)
+    conv, matmul = _split(counts["Global"])
     head = model.decode_head
     if isinstance(head, SegFormerHead):
         channels = head.fusion_conv.conv.out_channels
         positions = [size[0] * size[1] // stride**2 for stride in (4, 8, 16, 32)]
         conv += channels**2 * sum(positions[0] - here for here in positions)
+    if isinstance(head, OffSegHead):
+        matmul -= sum(_split(kinds)[1] for name, kinds in counts.items() if re.search(r"\.freqfusions\.\d+$", name))
     return conv, matmul
+
+
+def _counts(model: nn.Module, size: tuple[int, int]) -> dict[str, dict]:
+    """FLOPs by module and operator. Attention runs as plain products, the kernels that fuse it are not all counted."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, *size))
+    return {"Global": {}} | counter.get_flop_counts()
+
+
+def _split(kinds: dict) -> tuple[int, int]:
+    """Multiply-adds of convolutions and of everything else, from FLOPs by operator; torch counts two a multiply-add."""
+    conv = sum(flops for operator, flops in kinds.items() if "convolution" in str(operator))
+    return conv // 2, (sum(kinds.values()) - conv) // 2
 
 
 def _heads(model: nn.Module) -> list[nn.Module]:
@@ -143,9 +168,16 @@ def _as_written(model: nn.Module) -> Iterator[None]:
     """Within the ``with``, offset heads take the path that writes every intermediate of eqs. (4) to (13) down."""
     heads = _heads(model)
     for head in heads:
-        head.forward = lambda *inputs, head=head: head.refinement(*inputs)[-1]
+        head.forward = partial(_written_out, head)
     try:
         yield
     finally:
         for head in heads:
             del head.forward
+
+
+def _written_out(head: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
+    refinement = head.refinement(*inputs)
+    if isinstance(head, OffsetLearning):
+        return refinement.logits
+    return refinement.scores.unflatten(2, inputs[1].shape[2:])

@@ -1,8 +1,10 @@
 """Mask2Former with a Swin-T backbone (arXiv 2112.01527), plain and with offset learning, on transformers' modules.
 
 Pixel decoder, transformer decoder and MLPs are those of Hugging Face transformers, configured as mmdetection 3.3 is.
-They compute the same, but for the sine position encodings, which mmdetection keeps in float32 whatever the dtype of the
-network. Deformable attention is transformers' plain PyTorch one (`grid_sample`): no kernels are compiled.
+They compute the same, but for sine position encodings and reference points, which mmdetection keeps in float32 whatever
+the dtype of the network: see `SinePositionEncoding` and `PixelEncoder`. Deformable attention is transformers' plain
+PyTorch one (`grid_sample`), so no kernels are compiled. The whole network goes through `torch.export` (with any batch
+size) and `torch.compile(fullgraph=True)`, in training too: see `PixelEncoderLayer`.
 """
 
 from typing import NamedTuple
@@ -13,11 +15,14 @@ from torch.nn import functional as F
 from transformers import Mask2FormerConfig, Mask2FormerPreTrainedModel
 from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerPixelDecoder,
+    Mask2FormerPixelDecoderEncoderLayer,
+    Mask2FormerPixelDecoderEncoderOnly,
     Mask2FormerSinePositionEmbedding,
     Mask2FormerTransformerModule,
 )
 
 from offseg_viz.models.mask_offset_learning import AlignedMaskPredictor, MaskOffsetLearning
+from offseg_viz.models.segmenter import Segmenter
 from offseg_viz.models.swin import Swin
 
 
@@ -57,8 +62,9 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):
         self.pixel_decoder = Mask2FormerPixelDecoder(config, channels)
         self.transformer_module = Mask2FormerTransformerModule(config.feature_size, config)
         self.class_predictor = nn.Linear(config.hidden_dim, num_classes + 1)
-        for module in (self.pixel_decoder.position_embedding, self.transformer_module.position_embedder):
-            module.__class__ = SinePositionEncoding
+        self.pixel_decoder.encoder = PixelEncoder(config)
+        self.pixel_decoder.position_embedding = SinePositionEncoding(config.feature_size // 2, normalize=True)
+        self.transformer_module.position_embedder = SinePositionEncoding(config.hidden_dim // 2, normalize=True)
         self.post_init()  # initialises the weights; those of offset learning bring their own
         if offset:
             decoder = self.transformer_module.decoder
@@ -82,6 +88,20 @@ class Mask2FormerHead(Mask2FormerPreTrainedModel):
         return MaskQueries(class_logits[-1], mask_logits[-1], mask_embedding, feature, class_logits, mask_logits)
 
 
+class MaskSegmenter(Segmenter):
+    """A `Segmenter` by mask classification: ``model(images)`` are class-probability x mask-probability maps."""
+
+    def queries(self, images: Tensor) -> MaskQueries:
+        """The raw predictions of normalised images (B, 3, H, W); maps are those of the padded images."""
+        return self.decode_head.queries(self.backbone(self._padded(images)))
+
+    def upsampled_logits(self, images: Tensor) -> Tensor:
+        """Class maps at the size of the input (B, K, H, W): mask logits are resized before their sigmoid."""
+        padded = self._padded(images)
+        maps = self.decode_head(self.backbone(padded), size=padded.shape[2:])  # (B, K, H', W')
+        return maps[:, :, : images.shape[2], : images.shape[3]]  # (B, K, H, W)
+
+
 def class_maps(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Class probability x mask probability, summed over queries (arXiv 2107.06278, section 3.4).
 
@@ -102,10 +122,37 @@ def class_maps(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int] 
 
 
 class SinePositionEncoding(Mask2FormerSinePositionEmbedding):
-    """Computed in float32 and then cast, as mmdetection does also where the network is float64."""
+    """Computed in float32 and then cast, as in mmdetection; half precision would confuse neighbouring positions."""
 
     def forward(self, shape: torch.Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None = None):
-        return super().forward(shape, device, torch.float32, mask).to(dtype)  # (B, C, h, w)
+        return super().forward(shape, device, dtype, mask).to(dtype)  # (B, C, h, w)
+
+
+class PixelEncoder(Mask2FormerPixelDecoderEncoderOnly):
+    """Deformable attention whose reference points, the centres of the pixels, are float32 before they are cast."""
+
+    def __init__(self, config: Mask2FormerConfig):
+        super().__init__(config)
+        self.layers = nn.ModuleList(PixelEncoderLayer(config) for _ in range(config.encoder_layers))
+
+    @staticmethod
+    def get_reference_points(spatial_shapes_list, valid_ratios: Tensor, device: torch.device) -> Tensor:
+        own = Mask2FormerPixelDecoderEncoderOnly.get_reference_points
+        return own(spatial_shapes_list, valid_ratios.float(), device).to(valid_ratios.dtype)  # (B, P of all, 3, 2)
+
+
+class PixelEncoderLayer(Mask2FormerPixelDecoderEncoderLayer):
+    """Deformable attention and MLP, each added and normed; P positions of all three maps in a row.
+
+    There is no padding to mask, no dropout, and, unlike in transformers, no look at the values while training, which
+    would wait for the device and break `torch.compile`.
+    """
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor, **places) -> tuple[Tensor]:
+        x = hidden_states  # (B, P, C)
+        attended, _ = self.self_attn(x, encoder_hidden_states=x, **places)  # (B, P, C)
+        x = self.self_attn_layer_norm(x + attended)  # (B, P, C)
+        return (self.final_layer_norm(x + self.fc2(self.fc1(x).relu())),)  # (B, P, C)
 
 
 def mask2former_swin_t(num_classes: int, *, offset: bool) -> tuple[Swin, Mask2FormerHead]:

@@ -122,10 +122,6 @@ class AlignedMaskPredictor(nn.Module):
     ----------
     mask_predictor : module with `mask_embedder`, an MLP on (B, Q, C), and `num_heads`.
     offset_learning : of as many channels as the pixel map has (`mask_feature_size` of the configuration).
-
-    Attributes
-    ----------
-    plain : the module that it was built on, sharing the MLP, to put back in its place.
     """
 
     def __init__(self, mask_predictor: nn.Module, offset_learning: MaskOffsetLearning):
@@ -133,11 +129,6 @@ class AlignedMaskPredictor(nn.Module):
         self.num_heads = mask_predictor.num_heads
         self.mask_embedder = mask_predictor.mask_embedder
         self.offset_learning = offset_learning
-        self._plain = (mask_predictor,)  # in a tuple: not a submodule, so that no parameter gets a second name
-
-    @property
-    def plain(self) -> nn.Module:
-        return self._plain[0]
 
     def forward(
         self, outputs: Tensor, pixel_embeddings: Tensor, attention_mask_target_size: tuple[int, int] | None = None

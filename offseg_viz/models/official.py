@@ -1,58 +1,88 @@
 """The authors' checkpoints: their parameter names in ours, loaded strictly and without executing anything."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.official_names import our_names
-from offseg_viz.models.official_names_mask2former import mask2former_names
+from offseg_viz.models.foreign_checkpoint import printable, read_foreign, state_dict_in
+from offseg_viz.models.identification import Identity, identify
+from offseg_viz.models.official_names import names_of
 from offseg_viz.models.segmenter import Segmenter
+from offseg_viz.models.strict_loading import Match, match
 
+AUXILIARY = "heads that serve training only"
 
-UNUSED = (
-    *("num_batches_tracked", "attention_biases", "attention_bias_idxs", "attention_bias_idxs_seg"),
-    *("hamming_lowpass", "hamming_highpass", "init_pos", "relative_position_index"),
-)
-"""Ends of names that hold nothing learned: counters, left-overs of classification, constants and indices."""
+UNUSED = {
+    "decode_head.conv_seg.": "the convolution that offset learning replaced",
+    "auxiliary_head.": AUXILIARY,
+}
+"""Beginnings of names that are known to be unused where we have no place for them, and what they are."""
+
+OURS = ("decode_head.classifier.", "decode_head.transformer_module.")
+"""Beginnings of names that only networks of this package have."""
 
 
 def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, Tensor]) -> Segmenter:
-    """Load a checkpoint of the OffSeg release (state dict or path) into `model`, which is returned.
+    """Load a checkpoint of the OffSeg release into `model`, which is returned.
 
-    Every tensor is used or known to be unused (`decode_head.conv_seg` beside offset learning), and nothing is missing.
-    So far for SegFormer; a path is read with ``weights_only=True``.
+    Every tensor of the checkpoint is used or known to be unused (`decode_head.conv_seg` beside offset learning,
+    auxiliary heads, constants and counters), and nothing is missing. All is checked before anything is copied: if
+    loading fails the model is as it was. Tensors of half or double precision are cast to the dtype of the model.
+
+    Parameters
+    ----------
+    model : a network of `load_model`, of any dtype and on any device.
+    weights : path of a file as it is published (nothing in it is executed; mmengine is not needed), a state dict in the
+        release's names, or what such a file holds (a dict with ``state_dict``).
 
     Raises
     ------
     CheckpointError
-        Naming tensors that are missing, left over or of another shape.
+        If the file is missing, damaged, or would execute code; if it belongs to another network or number of classes,
+        saying which; if tensors are missing, left over or of another shape, naming the first ten.
     """
-    if not isinstance(weights, Mapping):
-        try:
-            weights = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as cause:  # many kinds of error, one meaning
-            raise CheckpointError(f"{weights} cannot be read as plain tensors; it is not loaded ({cause})") from cause
-        weights = weights.get("state_dict", weights)
-    wanted = {name: tensor for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")}
-    names = mask2former_names if model.name.startswith("mask2former") else our_names  # some names mean two things
-    renamed = {}
-    for name, tensor in weights.items():
-        for ours, part in names(name, tensor):
-            if ours not in wanted and (name.startswith("decode_head.conv_seg.") or name.endswith(UNUSED)):
-                continue  # kept unused in the release where offset learning took its place
-            renamed[ours] = (
-                part.reshape(wanted[ours].shape) if ours in wanted and part.numel() == wanted[ours].numel() else part
-            )
-    missing, unused = sorted(wanted.keys() - renamed.keys()), sorted(renamed.keys() - wanted.keys())
-    if missing or unused:
-        text = f"{len(missing)} missing {missing[:3]}, {len(unused)} not used {unused[:3]}"
-        raise CheckpointError(f"these weights are not those of {model.name}: {text}")
-    wrong = [name for name in wanted if renamed[name].shape != wanted[name].shape]
-    if wrong:
-        found = f"{tuple(renamed[wrong[0]].shape)}, needed {tuple(wanted[wrong[0]].shape)}"
-        raise CheckpointError(f"{len(wrong)} tensors have another shape, such as {wrong[0]} {found}; check num_classes")
-    model.load_state_dict(renamed, strict=False)
+    if isinstance(weights, Mapping):
+        where, state_dict = "this state dict", state_dict_in(weights, "this mapping")
+    else:
+        where, state_dict = str(weights), read_foreign(weights).state_dict
+    found = match_official(model, state_dict, where)
+    if found.ignored[AUXILIARY]:
+        warnings.warn(f"{where}: {found.ignored[AUXILIARY]} tensors left out, {AUXILIARY}", stacklevel=2)
+    found.copy()
     return model
+
+
+def match_official(model: Segmenter, state_dict: Mapping[str, Tensor], where: str) -> Match:
+    """Pair a state dict in the release's names with the tensors of `model`; `where` names it in errors.
+
+    Raises
+    ------
+    CheckpointError
+        If they do not fit each other exactly.
+    """
+    if any(name.startswith(OURS) for name in state_dict):
+        raise CheckpointError(
+            f"{where} is not loaded: its tensors have our own names, needed those of the release; "
+            "model.load_state_dict(...) takes them"
+        )
+    found = match(model.state_dict(), state_dict, names_of(model.name), UNUSED)
+    if problems := found.problems():
+        raise CheckpointError(f"{where} is not loaded: {_advice(model, state_dict)}{problems}")
+    return found
+
+
+def _advice(model: Segmenter, state_dict: Mapping[str, Tensor]) -> str:
+    """What the checkpoint looks like, and which call fits it."""
+    look = identify(state_dict)
+    if look.name is None:
+        start = ", ".join(printable(name) for name in list(state_dict)[:2])
+        return f"it does not look like any network of the release (first names: {start}), needed {model.name}. "
+    if look != Identity(model.name, len(model.classes)):
+        other = "" if look.name == model.name else f", not {model.name}"
+        classes = f"{look.num_classes} classes" + ("" if other else f", not {len(model.classes)}")
+        call = f"load_model({look.name!r}, num_classes={look.num_classes})"
+        return f"this looks like {look.name} with {classes}{other}: build the model with {call}. "
+    return f"it looks like {model.name}, but "

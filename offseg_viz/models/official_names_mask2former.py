@@ -12,8 +12,6 @@ import re
 
 from torch import Tensor
 
-from offseg_viz.errors import CheckpointError
-
 RENAMES = (
     # Swin: to the names of transformers
     (r"^backbone\.patch_embed\.projection\.", "backbone.embeddings.patch_embeddings.projection."),
@@ -73,12 +71,10 @@ def mask2former_names(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
         names = (f"{prefix}.{letter}_proj.{kind}" for letter in "qkv")
         return list(zip(names, tensor.chunk(3), strict=True))
     if re.match(r"backbone\.stages\.\d\.downsample\.(norm|reduction)\.", ours):
-        return [(ours, _neighbour_by_neighbour(tensor, name))]
+        return [(ours, _neighbour_by_neighbour(tensor))]
     return [(ours, tensor)]
 
 
-def _neighbour_by_neighbour(tensor: Tensor, name: str) -> Tensor:
+def _neighbour_by_neighbour(tensor: Tensor) -> Tensor:
     """The last axis from (channel, row, column) to (column, row, channel) order."""
-    if tensor.shape[-1] % 4:
-        raise CheckpointError(f"{name} has {tensor.shape[-1]} entries; patch merging needs 4 for every channel")
     return tensor.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)

@@ -99,7 +99,8 @@ class Segmenter(nn.Module):
         height, width = images.shape[2:]
         if min(height, width) < SIDE:
             raise ModelError(f"images of {width}x{height} are too small; sides of {SIDE} pixels or more are needed")
-        if not torch.compiler.is_compiling() and not images.is_meta and not images.isfinite().all():
+        has_values = type(images) is Tensor and not torch.compiler.is_compiling()  # fake and traced tensors have none
+        if has_values and not images.isfinite().all():
             count = int((~images.isfinite()).sum())
             raise ModelError(
                 f"{count} of {images.numel()} input values are NaN or infinite; needed finite normalised images: "

@@ -41,4 +41,4 @@ class StochasticDepth(nn.Module):
 
 def growing_rates(last: float, blocks: int) -> list[float]:
     """Rates of the blocks of a network, growing linearly from 0 to `last` (arXiv 1603.09382, section 3)."""
-    return torch.linspace(0, last, blocks).tolist()
+    return [last * block / max(blocks - 1, 1) for block in range(blocks)]

@@ -49,7 +49,7 @@ class Swin(nn.Module):
             # the map before the stage's patch merging is the level, the one after it enters the next stage
             x, level, _ = stage(x, size, always_partition=True, output_hidden_states_before_downsampling=True)
             levels.append(norm(level.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))  # (B, C_i, H/s, W/s)
-            size = (size[0] // 2, size[1] // 2)
+            size = ((size[0] + 1) // 2, (size[1] + 1) // 2)
         return levels
 
 

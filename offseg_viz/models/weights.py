@@ -4,13 +4,13 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from offseg_viz.classes import ClassList
 from offseg_viz.errors import CheckpointError
+from offseg_viz.models.safe_loading import load_inert
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -65,18 +65,20 @@ def save_weights(model: nn.Module, path: str | Path, *, origin: dict[str, str]) 
     header = {"model": model.name, "classes": list(model.classes.names), "colors": list(model.classes.colors)}
     metadata = {"offseg_viz": json.dumps(header | {"origin": origin}, sort_keys=True)}
     partial = path.with_name(f".{path.name}.partial")
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, partial, metadata
-    )
-    partial.chmod(0o644)  # safetensors writes for the owner alone
-    partial.replace(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        save_file(tensors, partial, metadata)
+        partial.chmod(0o644)  # safetensors writes for the owner alone
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return path
 
 
 def read_weights(path: str | Path, *, model: str | None = None) -> StoredWeights:
     """Read a ``.safetensors`` file of `save_weights` or a ``.ckpt`` file of the training pipeline.
 
-    Nothing in the file is executed: safetensors holds no code, and ``.ckpt`` files are read with ``weights_only=True``.
+    Nothing in the file is executed: safetensors holds no code, and ``.ckpt`` files are read as data (`load_inert`).
 
     Raises
     ------
@@ -101,21 +103,24 @@ def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
     except (SafetensorError, OSError) as cause:
         raise CheckpointError(f"{path} is damaged or no safetensors file ({cause})") from cause
     if "offseg_viz" not in metadata:
-        raise CheckpointError(f"{path} was not written by offseg_viz: its header lacks the model and the classes")
+        lack = "its header lacks the model and the classes"
+        raise CheckpointError(f"{path} was not written by offseg_viz: {lack}. {_published(path)}")
     return json.loads(metadata["offseg_viz"]), state_dict
 
 
 def _read_lightning(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as cause:  # torch raises many kinds here, all of which mean the same to the user
-        raise CheckpointError(f"{path} is damaged or holds more than weights; it is not loaded ({cause})") from cause
+    checkpoint = load_inert(path, mapped=False)  # a training run may write it anew
     if not isinstance(checkpoint, dict) or "offseg_viz" not in checkpoint:
-        raise CheckpointError(
-            f"{path} was not written by offseg-viz train; needed one of its .ckpt or .safetensors files"
-        )
+        needed = "needed one of its .ckpt or .safetensors files"
+        raise CheckpointError(f"{path} was not written by offseg-viz train; {needed}. {_published(path)}")
     prefix = "model."
     state_dict = {
         name[len(prefix) :]: tensor for name, tensor in checkpoint["state_dict"].items() if name.startswith(prefix)
     }
     return checkpoint["offseg_viz"], state_dict
+
+
+def _published(path: Path) -> str:
+    """What to do with a checkpoint of the OffSeg release."""
+    convert = f"`offseg-viz convert {path.name} OUT.safetensors`"
+    return f"A checkpoint of the OffSeg release is made into such a file by {convert}, or read by load_official_weights"

@@ -79,9 +79,13 @@ def _build(name: str, classes: ClassList, seed: int) -> Segmenter:
     """A network with fresh weights; the modules of a family are imported when one of it is asked for."""
     family, _, size = name.removesuffix("-offset").partition("-")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone, decode_head = BUILDERS[family](size, len(classes), name.endswith("-offset"))
-        return Segmenter(name, backbone, decode_head, classes)
+        torch.default_generator.manual_seed(seed)  # leaves the generators of other devices as they are
+        parts = BUILDERS[family](size, len(classes), name.endswith("-offset"))
+        if family == "mask2former":
+            from offseg_viz.models.mask2former import MaskSegmenter
+
+            return MaskSegmenter(name, *parts, classes)
+        return Segmenter(name, *parts, classes)
 
 
 def _classifier(channels: int, num_classes: int, offset: bool) -> nn.Module:

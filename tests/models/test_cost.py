@@ -6,8 +6,8 @@ import pytest
 import torch
 from shared_data import shared
 
-from offseg_viz.models.cost import PAPER, available_models, multiply_adds, published_multiply_adds
-from offseg_viz.models.zoo import MODELS, load_model
+from offseg_viz.models.cost import PAPER, available_models, hollow_model, multiply_adds, published_multiply_adds
+from offseg_viz.models.zoo import MODELS
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,17 @@ VARIANTS = {
 def test_counts_are_those_of_the_authors_code(variant):
     counted = json.loads(shared("reference/manifest.json").read_text())["variants"][variant]
     classes = 19 if "cityscapes" in variant else 150
-    with torch.device("meta"):
-        model = load_model(VARIANTS[variant], num_classes=classes)
+    with hollow_model(VARIANTS[variant], classes) as model:
+        counts = [published_multiply_adds(model, tuple(run["shape"])) for run in counted["flops"]]
     total = sum(parameter.numel() for parameter in model.parameters())
     unused = counted["params"]["conv_seg"] if "-ol" in variant or "offseg" in variant else 0
     assert total + unused == counted["params"]["total"]
-    for run in counted["flops"]:
-        conv, matmul = published_multiply_adds(model, tuple(run["shape"]))
+    for run, (conv, matmul) in zip(counted["flops"], counts, strict=True):
         kinds = run["by_operator"]
         products = sum(kinds.get(kind, 0) for kind in ("linear", "matmul", "bmm", "einsum"))
-        # their counter misses the products that torch runs inside its attention functions; a percent of room for those
-        assert conv == pytest.approx(kinds["conv"], rel=0.001)
-        assert matmul == pytest.approx(products, rel=0.03)
+        # the release has some of MiT's linear layers as 1x1 convolutions: only the sum compares there
+        # and their counter takes less than all of the decoder's attention in Mask2Former: 1 percent of the whole
+        room = 0.015 if "mask2former" in variant else 0.005
+        assert conv + matmul == pytest.approx(kinds["conv"] + products, rel=room)
+        if "segformer" not in variant:
+            assert conv == pytest.approx(kinds["conv"], rel=0.001)
