@@ -48,7 +48,7 @@ def carafe(x: Tensor, kernel: Tensor, size: int, scale: int = 1) -> Tensor:
     kernel = kernel.reshape(batch * groups, size * size, *grid)  # (BG, k^2, H, W)
     windows = _tile_windows(x, size)  # (BG, T, (t+k-1)^2, C/G), T tiles
     out = _tile_kernels(kernel, size, scale) @ windows  # (BG, T, (st)^2, C/G)
-    side, rows, columns = TILE * scale, -(-height // TILE), -(-width // TILE)
+    side, rows, columns = TILE * scale, (height + TILE - 1) // TILE, (width + TILE - 1) // TILE
     out = out.unflatten(2, (side, side)).unflatten(1, (rows, columns))  # (BG, Ty, Tx, st, st, C/G)
     out = out.transpose(2, 3).reshape(batch * groups, rows * side, columns * side, -1)  # (BG, st Ty, st Tx, C/G)
     out = out[:, : grid[0], : grid[1]].permute(0, 3, 1, 2)  # (BG, C/G, H, W)
@@ -57,19 +57,19 @@ def carafe(x: Tensor, kernel: Tensor, size: int, scale: int = 1) -> Tensor:
 
 def _tile_windows(x: Tensor, size: int) -> Tensor:
     """What the T tiles read of a map (B, C, h, w): (B, T, (t+k-1)^2, C) for tile side t and kernel size k."""
-    reach, side = size // 2, TILE + size - 1
-    below, right = -x.shape[2] % TILE, -x.shape[3] % TILE
-    padded = F.pad(x, (reach, reach + right, reach, reach + below))  # (B, C, t Ty + k - 1, t Tx + k - 1)
+    before, side = size // 2, TILE + size - 1
+    after = before + TILE - 1  # enough for a last tile that is not full; windows that do not fit are not taken
+    padded = F.pad(x, (before, after, before, after))  # (B, C, h + k + t - 2, w + k + t - 2)
     windows = padded.unfold(2, side, TILE).unfold(3, side, TILE)  # (B, C, Ty, Tx, t+k-1, t+k-1)
     return windows.permute(0, 2, 3, 4, 5, 1).flatten(3, 4).flatten(1, 2)  # (B, T, (t+k-1)^2, C)
 
 
 def _tile_kernels(kernel: Tensor, size: int, scale: int) -> Tensor:
     """Kernels (B, k^2, s h, s w) as one matrix a tile: (B, T, (s t)^2 outputs, (t+k-1)^2 window positions)."""
-    below, right = -kernel.shape[2] % (TILE * scale), -kernel.shape[3] % (TILE * scale)
-    if below or right:
-        kernel = F.pad(kernel, (0, right, 0, below))
-    kernel = kernel.unflatten(3, (-1, TILE, scale)).unflatten(2, (-1, TILE, scale)).unflatten(1, (size, size))
+    side = TILE * scale
+    rows, columns = ((length + side - 1) // side for length in kernel.shape[2:])
+    kernel = F.pad(kernel, (0, side - scale, 0, side - scale))[:, :, : rows * side, : columns * side]
+    kernel = kernel.unflatten(3, (columns, TILE, scale)).unflatten(2, (rows, TILE, scale)).unflatten(1, (size, size))
     kernel = kernel.permute(0, 3, 6, 5, 8, 1, 4, 7, 2)  # (B, Ty, Tx, sy, sx, ky, ty, tx, kx)
     kernel = _skew(kernel)  # (B, Ty, Tx, sy, sx, ky, ty, tx, t+k-1)
     kernel = kernel.permute(0, 1, 2, 3, 4, 7, 8, 6, 5)  # (B, Ty, Tx, sy, sx, tx, t+k-1, ty, ky)

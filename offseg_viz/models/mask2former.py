@@ -125,7 +125,7 @@ class SinePositionEncoding(Mask2FormerSinePositionEmbedding):
     """Computed in float32 and then cast, as in mmdetection; half precision would confuse neighbouring positions."""
 
     def forward(self, shape: torch.Size, device: torch.device, dtype: torch.dtype, mask: Tensor | None = None):
-        return super().forward(shape, device, dtype, mask).to(dtype)  # (B, C, h, w)
+        return super().forward(shape, device, torch.float32, mask).to(dtype)  # (B, C, h, w)
 
 
 class PixelEncoder(Mask2FormerPixelDecoderEncoderOnly):

@@ -43,7 +43,7 @@ def depthwise(x, weight, bias):
 def test_gate_equals_plain_loops_over_equations_1_and_2():
     gate = randomised(MultiScaleGate(C).double())
     x = torch.randn(C, H, W, dtype=torch.float64)
-    convolve = lambda x, conv: depthwise(x, conv.weight[:, 0].detach().numpy(), conv.bias.tolist())  # noqa: E731
+    convolve = lambda x, conv: depthwise(x, conv.weight[:, 0].detach().numpy(), conv.bias.tolist())
     local = convolve(x.numpy(), gate.local)
     total = local.copy()
     for row, column in gate.strips:
