@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -89,8 +90,7 @@ def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 51
     rows = []
     for name in MODELS:
         with hollow_model(name, num_classes) as model:
-            conv, matmul = multiply_adds(model, size)
-            published = sum(published_multiply_adds(model, size))
+            count = multiply_adds(model, size)
         params = sum(parameter.numel() for parameter in model.parameters())
         unused = sum(m.class_embedding.numel() + num_classes for m in _heads(model) if isinstance(m, OffsetLearning))
         paper_params, paper_gflops = PAPER.get(name, (None, None)) if ade20k else (None, None)
@@ -101,10 +101,10 @@ def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 51
                 "params_m": round(params / 1e6, 2),
                 "params_published_m": round((params + unused) / 1e6, 2),
                 "paper_params_m": paper_params,
-                "conv_g": round(conv / 1e9, 2),
-                "matmul_g": round(matmul / 1e9, 2),
-                "gflops": round((conv + matmul) / 1e9, 2),
-                "published_gflops": round(published / 1e9, 2),
+                "conv_g": round(count.conv / 1e9, 2),
+                "matmul_g": round(count.matmul / 1e9, 2),
+                "gflops": round((count.conv + count.matmul) / 1e9, 2),
+                "published_gflops": round((count.published_conv + count.published_matmul) / 1e9, 2),
                 "paper_gflops": PAPER_CITYSCAPES.get(name) if cityscapes else paper_gflops,
                 "paper_gain_ade20k": PAPER_GAIN.get(name),
                 "remark": REMARKS.get(f"{family}-offset" if offset else family) or REMARKS.get(family, ""),
@@ -122,28 +122,35 @@ def hollow_model(name: str, num_classes: int) -> Iterator[Segmenter]:
         yield model.to_empty(device="cpu")
 
 
-def multiply_adds(model: nn.Module, size: tuple[int, int]) -> tuple[int, int]:
-    """Multiply-adds of the convolutions and of the matrix products of one forward pass over one image of `size`."""
-    return _split(_counts(model, size)["Global"])
+class MultiplyAdds(NamedTuple):
+    """Of one forward pass: of the convolutions and of the matrix products, as run here and as published."""
+
+    conv: int
+    matmul: int
+    published_conv: int
+    published_matmul: int
 
 
-def published_multiply_adds(model: Segmenter, size: tuple[int, int]) -> tuple[int, int]:
-    """`multiply_adds` of the network as the authors' code would be counted.
+def multiply_adds(model: Segmenter, size: tuple[int, int]) -> MultiplyAdds:
+    """Count one forward pass over one image of `size`; `published` is how the authors' code would be counted.
 
-    The equations of offset learning as they are written, SegFormer's levels fused after resizing, and without CARAFE,
-    which is a matrix product here and a compiled operator there.
+    That is: the equations of offset learning as they are written, SegFormer's levels fused after resizing, and without
+    CARAFE, which is a matrix product here and a compiled operator there.
     """
-    with _as_written(model):
-        counts = _counts(model, size)
+    counts = _counts(model, size)
+    here = _split(counts["Global"])
+    if _heads(model):
+        with _as_written(model):
+            counts = _counts(model, size)
     conv, matmul = _split(counts["Global"])
     head = model.decode_head
     if isinstance(head, SegFormerHead):
         channels = head.fusion_conv.conv.out_channels
         positions = [size[0] * size[1] // stride**2 for stride in (4, 8, 16, 32)]
-        conv += channels**2 * sum(positions[0] - here for here in positions)
+        conv += channels**2 * sum(positions[0] - position for position in positions)
     if isinstance(head, OffSegHead):
         matmul -= sum(_split(kinds)[1] for name, kinds in counts.items() if re.search(r"\.freqfusions\.\d+$", name))
-    return conv, matmul
+    return MultiplyAdds(*here, conv, matmul)
 
 
 def _counts(model: nn.Module, size: tuple[int, int]) -> dict[str, dict]:

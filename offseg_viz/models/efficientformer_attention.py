@@ -7,7 +7,9 @@ from torch.nn import functional as F
 HEADS = 8
 
 
-def conv_norm(in_channels: int, out_channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def conv_norm(
+    in_channels: int, out_channels: int, kernel: int = 1, *, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Convolution with bias and BatchNorm: (B, C_in, h, w) to (B, C_out, h/s, w/s)."""
     conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels))

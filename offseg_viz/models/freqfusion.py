@@ -36,7 +36,9 @@ class FreqFusion(nn.Module):
     def __init__(self, high_channels: int, low_channels: int):
         super().__init__()
         if low_channels % GROUPS:
-            raise ModelError(f"FreqFusion needs a multiple of {GROUPS} channels in the coarse map, found {low_channels}")
+            raise ModelError(
+                f"FreqFusion needs a multiple of {GROUPS} channels in the coarse map, found {low_channels}"
+            )
         compressed = (high_channels + low_channels) // 4
         self.compress_high = nn.Conv2d(high_channels, compressed, 1)
         self.compress_low = nn.Conv2d(low_channels, compressed, 1)
@@ -55,7 +57,7 @@ class FreqFusion(nn.Module):
             found = f"{tuple(high.shape[2:])} and {tuple(low.shape[2:])}"
             raise ModelError(f"FreqFusion needs a fine map of twice the coarse map's height and width, found {found}")
         h = self.compress_high(high)  # (B, m, 2h, 2w)
-        l = self.compress_low(low)  # (B, m, h, w)  # noqa: E741
+        l = self.compress_low(low)  # (B, m, h, w)
         detail = self.high_pass(h)  # (B, 9, 2h, 2w)
         h = 2 * h - carafe(h, detail.softmax(1), HIGH_PASS)  # (B, m, 2h, 2w)
         smooth = self.low_pass(h)  # (B, 25, 2h, 2w)

@@ -68,7 +68,7 @@ class MaskOffsetLearning(nn.Module):
         class_offset = self.class_offset_proj(class_attention @ e.transpose(1, 2))  # (B, Q, C)  eqs. 6, 7
         aligned = w + class_offset  # (B, Q, C)  eq. 8
         position_attention = coupled.softmax(dim=1)  # (B, Q, P)  eq. 9 transposed, over queries
-        by_offset = aligned @ self.feature_offset_proj(aligned).transpose(1, 2)  # (B, Q, Q)  W_adj proj(W)^T
+        by_offset = aligned @ self.feature_offset_proj(w).transpose(1, 2)  # (B, Q, Q)  W_adj proj(W)^T
         scores = torch.einsum("bqc,bchw->bqhw", aligned, feature)  # (B, Q, h, w)  eq. 13, the part of E
         return scores + (by_offset @ position_attention).view_as(scores)  # (B, Q, h, w)  and the part of dE
 

@@ -29,7 +29,9 @@ class OffSegHead(nn.Module):
         If there are not as many widths as levels, or a width is no multiple of 32, the groups of the norm.
     """
 
-    def __init__(self, in_channels: Sequence[int], widths: Sequence[int], classifier: nn.Module, *, channels: int = 256):
+    def __init__(
+        self, in_channels: Sequence[int], widths: Sequence[int], classifier: nn.Module, *, channels: int = 256
+    ):
         super().__init__()
         if len(widths) != len(in_channels) or any(width % 32 for width in widths):
             found = f"levels of {tuple(in_channels)} channels, widths {tuple(widths)}"

@@ -58,7 +58,9 @@ class SamplingShift(nn.Module):
         super().__init__()
         groups = channels // 8
         if groups == 0 or channels % groups:
-            raise ModelError(f"the sampling shift needs at least 8 channels, a multiple of m // 8; found m = {channels}")
+            raise ModelError(
+                f"the sampling shift needs at least 8 channels, a multiple of m // 8; found m = {channels}"
+            )
         fine, coarse = 2 * GROUPS, 2 * GROUPS * 4  # the coarse map has 2 x 2 sub-positions among its channels
         self.norm_high = nn.GroupNorm(groups, channels)
         self.norm_low = nn.GroupNorm(groups, channels)

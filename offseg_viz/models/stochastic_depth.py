@@ -1,6 +1,5 @@
 """Stochastic depth (arXiv 1603.09382): residual branches that are left out at random while training."""
 
-import torch
 from torch import Tensor, nn
 
 from offseg_viz.errors import ModelError
