@@ -125,6 +125,6 @@ def test_damaged_image_is_named_before_training(camvid, tmp_path):
 
 def test_help_of_every_command_names_its_options():
     top = run("--help").stdout
-    for command in ("train", "evaluate", "extract", "report", "models", "scenes"):
+    for command in ("train", "evaluate", "extract", "report", "models", "scenes", "convert"):
         assert command in top
         assert "--" in run(command, "--help").stdout

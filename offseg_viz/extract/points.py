@@ -1,9 +1,10 @@
-"""Which hook gives which variable of the record, for each of the two classifiers."""
+"""From the tensors at a classifier to the variables of the record, for each of the two classifiers."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from offseg_viz.errors import ModelError
@@ -40,26 +41,25 @@ def reading_of(model: nn.Module) -> Reading:
 
 
 def _offset_learning(head: OffsetLearning) -> Reading:
-    points: dict[str, Point] = {
-        "feature": (head, "input"),  # (B, C, h, w)  E
-        "class_offset": (head.class_offset_proj, "output"),  # (B, K, C)  dW
-        "feature_offset": (head.feature_offset_proj, "output"),  # (B, P, C)  dE
-        "logits": (head, "output"),  # (B, K, h, w)
-    }
+    """The head takes a path without offsets when it is called, so they are computed from the captured feature."""
+    points: dict[str, Point] = {"feature": (head, "input"), "logits": (head, "output")}  # (B, C, h, w), (B, K, h, w)
 
+    @torch.no_grad()
     def arrays(captured: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        feature = captured["feature"][0].permute(1, 2, 0)  # (h, w, C)
-        return {
-            "feature": _numpy(feature),
-            "class_embedding": _numpy(head.class_embedding),
-            "feature_offset": _numpy(captured["feature_offset"][0].unflatten(0, feature.shape[:2])),
-            "class_offset": _numpy(captured["class_offset"][0]),
-            "logits": _numpy(captured["logits"][0]),
-            "logit_gain": _numpy(head.norm.weight),
-            "logit_bias": _numpy(head.norm.bias),
+        feature = captured["feature"][:1]  # (1, C, h, w)  E
+        refinement = head.refinement(feature)
+        found = {
+            "feature": feature[0].permute(1, 2, 0),  # (h, w, C)
+            "class_embedding": head.class_embedding,  # (K, C)  W
+            "feature_offset": refinement.feature_offset[0].unflatten(0, feature.shape[2:]),  # (h, w, C)  dE
+            "class_offset": refinement.class_offset[0],  # (K, C)  dW
+            "logits": captured["logits"][0],  # (K, h, w)
+            "logit_gain": None if head.norm is None else head.norm.weight,  # (K,)
+            "logit_bias": head.bias if head.norm is None else head.norm.bias,  # (K,)
         }
+        return {name: _numpy(tensor) for name, tensor in found.items() if tensor is not None}
 
-    return Reading(points, arrays, {"logit_norm_eps": head.norm.eps})
+    return Reading(points, arrays, {} if head.norm is None else {"logit_norm_eps": head.norm.eps})
 
 
 def _per_pixel(head: PerPixelClassifier) -> Reading:

@@ -115,8 +115,11 @@ def _kind(path: Path) -> str:
     needed = "needed a checkpoint as torch.save writes it (.pth, .pt, .ckpt)"
     if not path.is_file():
         raise CheckpointError(f"no file {path}; {needed}")
-    with path.open("rb") as file:
-        start = file.read(64)
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as cause:
+        raise CheckpointError(f"{path} cannot be opened ({cause}); {needed}") from cause
     if not start:
         raise CheckpointError(f"{path} is empty; {needed}: download it again")
     if start.startswith(b"PK"):

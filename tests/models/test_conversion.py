@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 from published_files import write_published
-from release_names import release_tensors
+from release_names import release_names, release_tensors
 from typer.testing import CliRunner
 
 import offseg_viz as ov
@@ -59,8 +59,10 @@ def test_the_command_as_a_user_calls_it(published, tensors, tmp_path):
     for line in (
         f"network: {NAME}",
         "classes: 3 (sky, road, [red]tree?[0m, ...), names from the file",
-        "tensors: 190 used, 5 ignored (constants and counters), "
-        "2 ignored (the convolution that offset learning replaced)",
+        (
+            "tensors: 190 used, 5 ignored (constants and counters), "
+            "2 ignored (the convolution that offset learning replaced)"
+        ),
         "source: iter_160000.pth",
         f"sha256: {digest}",
         "experiment_name: some_config_20250101_120000",
@@ -79,6 +81,27 @@ def test_the_command_as_a_user_calls_it(published, tensors, tmp_path):
 
     again = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert again.returncode == 2 and "is there already" in again.stderr and "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize("name", ["offseg-t", "segnext-t-offset", "segnext-t", "mask2former-swin-t-offset"])
+def test_the_other_families_give_the_same_logits(name, tmp_path):
+    names, generator = release_names(name, 3), torch.Generator().manual_seed(0)
+    tensors = {
+        key: torch.zeros(shape, dtype=torch.int64)
+        if key in names.whole
+        else key.endswith("running_var") + 0.02 * torch.rand(shape, generator=generator)
+        for key, shape in names.items()
+    }
+    path = write_published(tmp_path / "iter_160000.pth", tensors, dataset_meta=NAMED)
+    done = convert(path, tmp_path / "a.safetensors")
+    assert (done.model, len(done.classes)) == (name, 3)
+    assert done.used + done.ignored.total() == len(tensors)
+    images = torch.randn(1, 3, 64, 96, generator=generator)
+    direct = ov.load_official_weights(ov.load_model(name, num_classes=3), path)
+    loaded = ov.load_model(name, weights=tmp_path / "a.safetensors")
+    with torch.no_grad():
+        logits = direct(images)
+        assert logits.isfinite().all() and torch.equal(loaded(images), logits)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """EfficientFormerV2: its attention against loops and the release's numbers, its sizes, and its start."""
 
 import copy
+import json
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from reference_modules import assert_equals_trace, fill_unit, traced
 from shared_data import reference_input, reference_state_dict, shared
 
 from offseg_viz.errors import ModelError, UnknownNameError
+from offseg_viz.models.cost import hollow_model, multiply_adds
 from offseg_viz.models.efficientformer_attention import HEADS, Attention, AttentionBias, DownAttention
 from offseg_viz.models.efficientformer_v2 import SIZES, EfficientFormerV2
 from offseg_viz.models.official import load_official_weights
@@ -165,6 +167,18 @@ def test_sizes_are_those_of_the_release(size):
     steps = sum(depths) - 1
     last = {"s1": 0, "s2": 0.02, "l": 0.1}[size]
     np.testing.assert_allclose(rates, [last * i / steps for i in range(steps + 1)])
+
+
+@pytest.mark.parametrize("variant", ["offseg-t_ade20k", "offseg-b_ade20k", "offseg-l_ade20k", "offseg-t_cityscapes"])
+def test_parameters_and_convolutions_are_exactly_those_of_the_release(variant):
+    counted = json.loads(shared("reference/manifest.json").read_text())["variants"][variant]
+    name, data = variant.split("_")
+    with hollow_model(name, 19 if data == "cityscapes" else 150) as model:
+        for run in counted["flops"]:
+            assert multiply_adds(model, tuple(run["shape"]))[0] == run["by_operator"]["conv"]
+    sizes = {part: sum(p.numel() for p in module.parameters()) for part, module in model.named_children()}
+    assert sizes["backbone"] == counted["params"]["backbone"]
+    assert sizes["decode_head"] == counted["params"]["decode_head"] - counted["params"]["conv_seg"]
 
 
 @pytest.mark.parametrize("sides", [(32, 32), (32, 96), (160, 64)])

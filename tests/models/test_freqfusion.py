@@ -240,6 +240,22 @@ def test_offseg_equals_its_naive_form():
     torch.testing.assert_close(fast, plain, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_head_exports_strictly_and_compiles_without_a_graph_break(dtype):
+    channels = (8, 16, 24, 40)
+    head = OffSegHead(channels, (32, 32, 64, 128), OffsetLearning(256, 7)).eval().to(dtype)
+    levels = [randn(2, c, 8 * 2 // 2**i, 8 * 3 // 2**i, seed=i).to(dtype) for i, c in enumerate(channels)]
+    torch._dynamo.reset()
+    with torch.no_grad():
+        expected = head(levels)
+        assert expected.dtype == dtype and expected.isfinite().all()
+        exported = torch.export.export(head, (levels,), strict=True).module()
+        torch.testing.assert_close(exported(levels), expected)
+        compiled = torch.compile(head, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(levels), expected)
+    torch._dynamo.reset()
+
+
 def test_start_of_freqfusion():
     torch.manual_seed(0)
     fusion = FreqFusion(64, 192)
