@@ -15,7 +15,7 @@ from offseg_viz.errors import ModelError, RecordError
 from offseg_viz.extract.capture import capture
 from offseg_viz.extract.points import reading_of
 from offseg_viz.extract.store import RecordStore
-from offseg_viz.models.segmenter import Segmenter
+from offseg_viz.models.segmenter import SIDE, Segmenter
 from offseg_viz.record import SCHEMA_VERSION, save_record, validate_record
 
 
@@ -24,6 +24,9 @@ def extract(model: Segmenter, sample: Sample, *, checkpoint: str | None = None, 
 
     The model is run in evaluation mode and left as it was found; nothing of it is kept. The label map is brought to the
     feature grid by the class at the centre of each grid cell. A per-pixel model gives a record without offsets.
+
+    Where a side is no multiple of 32, the network sees the image padded (see `Segmenter`): the record holds the grid
+    cells that touch the image, while the class attention behind its class offsets was taken over the padding too.
 
     Parameters
     ----------
@@ -54,10 +57,11 @@ def extract(model: Segmenter, sample: Sample, *, checkpoint: str | None = None, 
         model.train(training)
     arrays = reading.arrays(captured)
     height, width = sample.image.shape[:2]
-    h, w = arrays["feature"].shape[:2]
-    y, x = (np.arange(h) + 0.5) * height / h, (np.arange(w) + 0.5) * width / w  # centres of the cells, in pixels
+    padded = -(-height // SIDE) * SIDE, -(-width // SIDE) * SIDE  # what the network has seen
+    stride = [side / cells for side, cells in zip(padded, arrays["feature"].shape[:2], strict=True)]
+    y, x = _centres(height, stride[0]), _centres(width, stride[1])
     if sample.label is not None:
-        arrays["label"] = sample.label[np.ix_(y.astype(int), x.astype(int))]
+        arrays["label"] = sample.label[np.ix_(_pixels(y, height), _pixels(x, width))]
     arrays["image"] = sample.image
     dims = {
         "feature": ("y", "x", "channel"),
@@ -78,12 +82,28 @@ def extract(model: Segmenter, sample: Sample, *, checkpoint: str | None = None, 
         "dataset": sample.dataset,
         "sample": sample.id,
         "window": [0, 0, height, width],
-        "stride": [height / h, width / w],
+        "stride": stride,
         "library_version": version("offseg-viz"),
         "seed": seed,
         "ignore_index": IGNORE_INDEX,
     } | reading.attrs
-    return validate_record(xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords, attrs))
+    grid = {"y": slice(len(y)), "x": slice(len(x))}  # cells that lie in the padding alone are left out
+    variables = {name: xr.Variable(dims[name], array) for name, array in arrays.items()}
+    variables = {
+        name: variable.isel({dim: grid[dim] for dim in grid if dim in variable.dims}).copy()
+        for name, variable in variables.items()
+    }
+    return validate_record(xr.Dataset(variables, coords, attrs))
+
+
+def _centres(side: int, stride: float) -> np.ndarray:
+    """Centres of the cells that lie on a side of an image, in pixels; that of the last one may lie beyond the edge."""
+    return (np.arange(np.ceil(side / stride)) + 0.5) * stride
+
+
+def _pixels(centres: np.ndarray, side: int) -> np.ndarray:
+    """Numbers of the pixels at the centres of cells, of the last one for a cell whose centre is beyond the edge."""
+    return np.minimum(centres.astype(int), side - 1)
 
 
 def extract_many(

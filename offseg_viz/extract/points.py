@@ -34,7 +34,7 @@ def reading_of(model: nn.Module) -> Reading:
         names = [type(module).__name__ for module in found]
         raise ModelError(
             "extract() needs a model with exactly one OffsetLearning or PerPixelClassifier head, "
-            f"found {names or 'none'}; models of load_model() have one"
+            f"found {names or 'none'}; all models of load_model() but Mask2Former, which classifies masks, have one"
         )
     head = found[0]
     return _offset_learning(head) if isinstance(head, OffsetLearning) else _per_pixel(head)

@@ -39,7 +39,7 @@ def aligned_scores(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tenso
 
 def _products(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tensor) -> tuple[Tensor, ...]:
     """The scores (B, P, K), and what their gradient needs beside the arguments."""
-    coupled = torch.bmm(w.expand(len(e), -1, -1), e)  # (B, K, P)  eq. 4, A_c
+    coupled = torch.bmm(w.expand(e.shape[0], -1, -1), e)  # (B, K, P)  eq. 4, A_c
     a_cls = coupled.softmax(dim=2)  # (B, K, P)  eq. 5
     mixed = torch.bmm(a_cls, e.transpose(1, 2))  # (B, K, C)  eq. 6
     w_adj = w + mixed @ class_proj.T  # (B, K, C)  eqs. 7, 8
@@ -80,7 +80,7 @@ class _AlignedScores(torch.autograd.Function):
         d_e = None
         if ctx.needs_input_grad[0]:
             d_e = torch.bmm(w_adj.transpose(1, 2), d_scores)  # (B, C, P)
-            d_e.baddbmm_(d_mixed.transpose(1, 2), a_cls).baddbmm_(w.T.expand(len(e), -1, -1), d_coupled)
+            d_e.baddbmm_(d_mixed.transpose(1, 2), a_cls).baddbmm_(w.T.expand(e.shape[0], -1, -1), d_coupled)
         d_w = torch.bmm(d_coupled, e.transpose(1, 2)).add_(d_w_adj).sum(0) + d_v @ feature_proj  # (K, C)
         d_class_proj = torch.bmm(d_w_adj.transpose(1, 2), mixed).sum(0)  # (C, C)
         return d_e, d_w, d_class_proj, d_v.T @ w

@@ -14,7 +14,9 @@ class OffSegHead(nn.Module):
     """Backbone levels, each twice as coarse as the one before, to logits (B, K, h, w) on the grid of the finest.
 
     Every level passes a 1x1 conv block. Starting with the coarsest, the map so far is fused with the next finer level
-    and concatenated with it, and the last map is aligned to the classifier's channels.
+    and concatenated with it, and the last map is aligned to the classifier's channels. `torch.export` (strict or not)
+    and `torch.compile` take the head as it is; an exported one keeps the image size of its example, because the number
+    of tiles of `carafe` depends on it.
 
     Parameters
     ----------

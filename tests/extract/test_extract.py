@@ -13,10 +13,15 @@ from offseg_viz.errors import ModelError, RecordError
 from offseg_viz.extract.extract import extract, extract_many
 from offseg_viz.extract.points import reading_of
 from offseg_viz.extract.store import open_store
-from offseg_viz.models.zoo import MODELS, load_model
+from offseg_viz.models.attach import attach_offset_learning
+from offseg_viz.models.zoo import load_model
 from offseg_viz.record import has_offsets, validate_record
 
 CLASSES = ClassList(("sky", "road", "tree", "car", "pole"), ("#0000ff", "#777777", "#00ff00", "#ff0000", "#ffff00"))
+
+
+EXTRACTED = "nano nano-offset offseg-t segformer-b0 segformer-b0-offset segnext-t segnext-t-offset".split()
+"""A network of every kind of backbone, decode head and classifier."""
 
 
 def trained_looking(name):
@@ -38,7 +43,7 @@ def sample(seed=0, size=(96, 128), name="s0", label=True):
     return Sample(name, image, labels if label else None, CLASSES, "noise")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EXTRACTED)
 def test_logits_recomputed_from_the_record_equal_the_captured_ones(name):
     model = trained_looking(name)
     record = extract(model, sample())
@@ -47,9 +52,22 @@ def test_logits_recomputed_from_the_record_equal_the_captured_ones(name):
     np.testing.assert_array_equal(record.logits.values, returned)
     np.testing.assert_allclose(logits(record, "aligned").values, returned, atol=2e-4)
     np.testing.assert_array_equal(prediction(record, "aligned").values, returned.argmax(0))
-    assert has_offsets(record) == name.endswith("-offset")
+    assert has_offsets(record) == (name.startswith("offseg") or name.endswith("-offset"))
     if has_offsets(record):
         assert np.abs(scores(record, "aligned").values - scores(record, "initial").values).max() > 0.1
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_offset_learning_without_norm_gives_a_record_whose_logits_are_scores(bias):
+    model = load_model("nano-offset", classes=CLASSES)
+    channels = model.decode_head.classifier.class_embedding.shape[1]
+    model.decode_head.classifier = OffsetLearning(channels, len(CLASSES), norm=False, bias=bias)
+    if bias:
+        torch.nn.init.normal_(model.decode_head.classifier.bias)
+    record = extract(model, sample())
+    assert "logit_gain" not in record and "logit_norm_eps" not in record.attrs and ("logit_bias" in record) == bias
+    assert np.abs(record.class_offset).max() > 0
+    np.testing.assert_allclose(logits(record, "aligned").values, record.logits.values, atol=1e-4)
 
 
 def test_coordinates_lie_on_the_image_and_labels_come_from_cell_centres():
@@ -61,6 +79,22 @@ def test_coordinates_lie_on_the_image_and_labels_come_from_cell_centres():
     assert (record.label[:2, :2] == 255).all()
     assert list(record.cls.values) == list(CLASSES) and list(record.color.values) == list(CLASSES.colors)
     assert record.attrs["sample"] == "s0" and record.attrs["window"] == [0, 0, 96, 128]
+
+
+@pytest.mark.parametrize("start", ["identity", "paper"])
+def test_attached_offset_learning_is_extracted_with_and_without_its_norm(start):
+    model = attach_offset_learning(load_model("nano", classes=CLASSES), start=start)
+    with torch.no_grad():
+        model.decode_head.classifier.class_offset_proj.weight.add_(0.3)
+    record = extract(model, sample())
+    assert ("logit_gain" in record) == (start == "paper")
+    np.testing.assert_allclose(logits(record, "aligned").values, record.logits, atol=2e-4)
+    assert np.abs(record.class_offset).max() > 0.1
+
+
+def test_mask_classification_is_refused_with_the_reason():
+    with pytest.raises(ModelError, match="found none.*Mask2Former, which classifies masks"):
+        reading_of(load_model("mask2former-swin-t", classes=CLASSES))
 
 
 def test_record_shares_no_memory_with_the_model_and_leaves_it_as_it_was():
@@ -89,10 +123,18 @@ def test_a_sample_without_label_gives_a_record_without_label():
     validate_record(record)
 
 
-def test_odd_sizes_are_covered_by_the_grid():
-    record = extract(load_model("nano-offset", classes=CLASSES), sample(size=(101, 75)))
-    assert 0 < record.y[0] < 4 and 101 - 4 < record.y[-1] < 101
-    assert 0 < record.x[0] < 4 and 75 - 4 < record.x[-1] < 75
+@pytest.mark.parametrize(("name", "stride"), [("nano-offset", 4), ("segformer-b0-offset", 8)])
+def test_odd_sizes_keep_the_stride_and_the_cells_that_touch_the_image(name, stride):
+    model, odd = trained_looking(name), sample(size=(101, 75))
+    record = extract(model, odd)
+    assert record.attrs["stride"] == [stride, stride] and record.sizes["y"] == -(-101 // stride)
+    np.testing.assert_array_equal(record.y, np.arange(-(-101 // stride)) * stride + stride / 2)
+    np.testing.assert_array_equal(record.x, np.arange(-(-75 // stride)) * stride + stride / 2)
+    rows, columns = (np.minimum(record[dim].values, side - 1).astype(int) for dim, side in (("y", 101), ("x", 75)))
+    np.testing.assert_array_equal(record.label, odd.label[np.ix_(rows, columns)])
+    with torch.no_grad():
+        np.testing.assert_array_equal(record.logits, model(model.normalize(odd.image))[0])
+    np.testing.assert_allclose(logits(record, "aligned").values, record.logits, atol=2e-4)
 
 
 def test_classes_of_sample_and_model_must_agree():
