@@ -57,19 +57,6 @@ def test_logits_recomputed_from_the_record_equal_the_captured_ones(name):
         assert np.abs(scores(record, "aligned").values - scores(record, "initial").values).max() > 0.1
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_offset_learning_without_norm_gives_a_record_whose_logits_are_scores(bias):
-    model = load_model("nano-offset", classes=CLASSES)
-    channels = model.decode_head.classifier.class_embedding.shape[1]
-    model.decode_head.classifier = OffsetLearning(channels, len(CLASSES), norm=False, bias=bias)
-    if bias:
-        torch.nn.init.normal_(model.decode_head.classifier.bias)
-    record = extract(model, sample())
-    assert "logit_gain" not in record and "logit_norm_eps" not in record.attrs and ("logit_bias" in record) == bias
-    assert np.abs(record.class_offset).max() > 0
-    np.testing.assert_allclose(logits(record, "aligned").values, record.logits.values, atol=1e-4)
-
-
 def test_coordinates_lie_on_the_image_and_labels_come_from_cell_centres():
     record = extract(load_model("segformer-b0-offset", classes=CLASSES), sample())
     assert record.sizes["y"] == 12 and record.sizes["x"] == 16
@@ -85,11 +72,11 @@ def test_coordinates_lie_on_the_image_and_labels_come_from_cell_centres():
 def test_attached_offset_learning_is_extracted_with_and_without_its_norm(start):
     model = attach_offset_learning(load_model("nano", classes=CLASSES), start=start)
     with torch.no_grad():
-        model.decode_head.classifier.class_offset_proj.weight.add_(0.3)
+        model.decode_head.classifier.class_offset_proj.weight.add_(0.02)
     record = extract(model, sample())
     assert ("logit_gain" in record) == (start == "paper")
     np.testing.assert_allclose(logits(record, "aligned").values, record.logits, atol=2e-4)
-    assert np.abs(record.class_offset).max() > 0.1
+    assert np.abs(record.class_offset).max() > 0.01
 
 
 def test_mask_classification_is_refused_with_the_reason():
