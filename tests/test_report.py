@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import build_record
 
-from offseg_viz.analyze.quality import class_iou
+from offseg_viz.analyze.quality import class_iou, predicted_shares
 from offseg_viz.errors import DataError, RecordError
 from offseg_viz.report import report_html, write_report
 
@@ -119,6 +119,10 @@ def test_a_per_pixel_model_has_no_offset_parts(per_pixel_records):
 def test_records_without_labels(records):
     page = Page(report_html([record.drop_vars("label") for record in records], examples=1))
     assert "no labels, so no IoU" in page.text and "needs labelled records" in page.text
+    shares = predicted_shares(records)
+    assert f"changes the prediction of {100 * shares.attrs['changed']:.1f} percent of the grid cells" in page.text
+    for name, row in shares.iterrows():
+        assert re.search(rf"{name}\s*{100 * row.initial:.1f}\s*{100 * row.aligned:.1f}", page.text)
     assert len(page.all("img")) == 1
 
 

@@ -23,6 +23,7 @@ from offseg_viz.terms import STAGES, TERMS
 MATRIX_IMAGES = 12
 MATRIX_RCOND = 0.01
 PIXELS_PER_CLASS = 60
+MOST_PREDICTED = 12
 _SYMBOLS = (
     "feature class_embedding coupled_attention class_attention class_offset position_attention feature_offset "
     "aligned_class_embedding aligned_feature scores logits ideal_class_embedding"
@@ -104,26 +105,37 @@ def quality(records, survey: Survey, charts: Charts) -> str:
 def _predicted(records, survey: Survey) -> str:
     """What is predicted, and how much of it the refinement changes: all that can be counted without labels."""
     table = predicted_shares(records)
-    shown = table[(table > 0).any(axis=1)].sort_values("aligned", ascending=False, kind="stable")
-    columns = list(STAGES) if has_offsets(survey.first) else ["initial"]
-    head = "".join(f"<th scope='col' class='number'>{name}</th>" for name in columns)
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(str(name))}</th>"
-        + "".join(f"<td class='number'>{_percent(row[column])}</td>" for column in columns)
-        + "</tr>"
-        for name, row in shown.iterrows()
-    )
-    changed = (
-        f"<p>The refinement changes the prediction of {_percent(table.attrs['changed'])} percent of the grid cells; "
+    changed = table.attrs["changed"]
+    if not has_offsets(survey.first):
+        table = table[["initial"]]
+    table = table[(table > 0).any(axis=1)].sort_values(table.columns[-1], ascending=False, kind="stable")
+    head = "".join(f"<th scope='col' class='number'>{name}</th>" for name in table.columns)
+
+    def rows(part: pd.DataFrame) -> str:
+        lines = (
+            f"<tr><th scope='row'>{escape(str(name))}</th>"
+            + "".join(f"<td class='number'>{_percent(value)}</td>" for value in row)
+            + "</tr>"
+            for name, row in part.iterrows()
+        )
+        return f"<tr><th scope='col'>class</th>{head}</tr>" + "".join(lines)
+
+    text = (
+        f"<p>The refinement changes the prediction of {_percent(changed)} percent of the grid cells; "
         "without labels nothing says whether for the better.</p>\n"
         if has_offsets(survey.first)
         else ""
     )
-    return (
-        f"{changed}<table><caption>Share of the grid cells that each class is predicted for, in percent, from the arg "
-        f"max of the <em>logits</em>; the other {len(table) - len(shown)} classes are predicted nowhere</caption>"
-        f"<tr><th scope='col'>class</th>{head}</tr>{rows}</table>"
+    text += (
+        "<table><caption>Share of the grid cells that each class is predicted for, in percent, from the arg max of the "
+        f"<em>logits</em></caption>{rows(table[:MOST_PREDICTED])}</table>"
     )
+    if len(table) > MOST_PREDICTED:
+        text += (
+            f"<details><summary>The other {len(table) - MOST_PREDICTED} classes that are predicted somewhere</summary>"
+            f"<table>{rows(table[MOST_PREDICTED:])}</table></details>"
+        )
+    return text
 
 
 def _iou_table(table: pd.DataFrame) -> str:

@@ -102,7 +102,6 @@ def test_forward_equals_the_explicit_path_with_gradients(monkeypatch, last, num_
         assert cheap[name].dtype == torch.float32
         # Where the scores of a position nearly agree, the LayerNorm magnifies rounding: then as well as the other path.
         assert distance(cheap, exact, name) < max(1e-5, 3 * distance(explicit, exact, name)), name
-    assert distance(cheap, exact, "logits") < 1e-5
 
 
 def test_gradient_written_by_hand_equals_finite_differences():
