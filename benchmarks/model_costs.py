@@ -1,6 +1,6 @@
 """Parameters and multiply-adds of every network beside the paper's: benchmarks/results/model-costs.md.
 
-    python benchmarks/model_costs.py
+python benchmarks/model_costs.py
 """
 
 from pathlib import Path

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from torch import Tensor
 from torch.nn import functional as F
 
-from offseg_viz.models import sampling
-from offseg_viz.models.freqfusion import HIGH_PASS, LOW_PASS, FreqFusion
+from offseg_viz.models.heads import sampling
+from offseg_viz.models.heads.freqfusion import HIGH_PASS, LOW_PASS, FreqFusion
 
 
 def unfolded_carafe(x: Tensor, kernel: Tensor, size: int, scale: int = 1) -> Tensor:
-    """`offseg_viz.models.carafe.carafe` with all windows at once: (B, C, h, w) to (B, C, scale h, scale w)."""
+    """`offseg_viz.models.heads.carafe.carafe` with all windows at once: (B, C, h, w) to (B, C, scale h, scale w)."""
     batch, channels, height, width = x.shape
     grid = (scale * height, scale * width)
     groups = kernel.shape[1] // size**2
@@ -27,7 +27,7 @@ def unfolded_carafe(x: Tensor, kernel: Tensor, size: int, scale: int = 1) -> Ten
 
 
 def unfolded_similarity(x: Tensor, dilation: int = 2) -> Tensor:
-    """`offseg_viz.models.sampling.local_similarity` with all neighbours at once: (B, C, h, w) to (B, 8, h, w)."""
+    """`offseg_viz.models.heads.sampling.local_similarity` with all neighbours at once: (B, C, h, w) to (B, 8, h, w)."""
     windows = F.unfold(x, 3, dilation=dilation, padding=dilation)  # (B, 9 C, h w)
     windows = windows.unflatten(1, (x.shape[1], 9)).unflatten(3, x.shape[2:])  # (B, C, 9, h, w)
     similarity = F.cosine_similarity(windows, x[:, :, None], dim=1)  # (B, 9, h, w), the fifth with itself

@@ -194,8 +194,8 @@ def models(
         shown.add_row(str(name), *(number(value) for value in row[:-1]), note)
     Console().print(shown)
     typer.echo(
-        "published: with the 1x1 convolution that the release keeps unused, and with the equations as they are written; "
-        "paper: arXiv 2508.08811, tables 2 to 5; gain: mIoU on ADE20K by offset learning, in the paper"
+        "published: with the 1x1 convolution that the release keeps unused, and with the equations as they are "
+        "written; paper: arXiv 2508.08811, tables 2 to 5; gain: mIoU on ADE20K by offset learning, in the paper"
     )
     for count, remark in enumerate(notes, start=1):
         typer.echo(f"{count}: {remark}")
@@ -226,7 +226,7 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Write over OUT.")] = False,
 ) -> None:
     """Make a checkpoint of the OffSeg release into a file of ours; nothing in it is executed."""
-    from offseg_viz.models.conversion import convert as run
+    from offseg_viz.models.official.conversion import convert as run
 
     done = run(source, out, model=model, classes=classes, force=force)
     ignored = [f"{count} ignored ({reason})" for reason, count in done.ignored.items()]

@@ -9,7 +9,7 @@ from release_names import release_names
 from shared_data import reference_tensor
 from torch import nn
 
-from offseg_viz.models.official_names import names_of
+from offseg_viz.models.official.names import names_of
 
 
 def _pairs(prefix):

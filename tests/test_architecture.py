@@ -119,7 +119,7 @@ def test_every_part_has_a_floor():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("offseg_viz.data.scenes", "from offseg_viz.models.nano import Nano"),
+        ("offseg_viz.data.scenes", "from offseg_viz.models.backbones.nano import Nano"),
         ("offseg_viz.models.zoo", "import offseg_viz.data.scenes"),
         ("offseg_viz.models.zoo", "def load():\n    from offseg_viz.data import load_samples"),
         ("offseg_viz.models.zoo", "from ..data import scenes"),
@@ -136,7 +136,7 @@ def test_every_part_has_a_floor():
         ("offseg_viz.analyze.projection", "import umap"),
         ("offseg_viz.analyze.projection", "class Map:\n    from umap.umap_ import UMAP"),
         ("offseg_viz.plot.maps", "try:\n    from torch import nn\nexcept ImportError:\n    nn = None"),
-        ("offseg_viz.models.mit", "def load():\n    import torchvision.models"),
+        ("offseg_viz.models.backbones.mit", "def load():\n    import torchvision.models"),
         ("offseg_viz.cli", "import timm"),
         ("offseg_viz.novelty", "import offseg_viz.record"),
     ],
@@ -153,7 +153,7 @@ def test_the_walk_finds_a_violation(module, source):
         ("offseg_viz.analyze.align", "from . import attention\nfrom .attention import coupled_attention"),
         ("offseg_viz.plot.maps", "from offseg_viz.analyze.align import prediction\nimport matplotlib"),
         ("offseg_viz.plot.maps", "from offseg_viz import prediction"),
-        ("offseg_viz.models.nano", "import torch\nfrom offseg_viz.errors import ModelError"),
+        ("offseg_viz.models.backbones.nano", "import torch\nfrom offseg_viz.errors import ModelError"),
         ("offseg_viz.record", "import shutil\nimport xarray as xr\nfrom offseg_viz.classes import ClassList"),
         ("offseg_viz.cli", "from offseg_viz.pipeline import train\nfrom offseg_viz.widgets import explorer"),
     ],

@@ -13,10 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from offseg_viz.models.heads.offseg import OffSegHead
+from offseg_viz.models.heads.segformer import SegFormerHead
 from offseg_viz.models.mask_offset_learning import MaskOffsetLearning
 from offseg_viz.models.offset_learning import OffsetLearning
-from offseg_viz.models.offseg_head import OffSegHead
-from offseg_viz.models.segformer_head import SegFormerHead
 from offseg_viz.models.segmenter import Segmenter
 from offseg_viz.models.zoo import MODELS, load_model
 
@@ -56,7 +56,7 @@ PAPER_GAIN = {"segformer-b0-offset": 2.7, "segnext-t-offset": 1.9, "mask2former-
 REMARKS = {
     "offseg": "the paper counts convolutions only, and some norms: the products of attention and offset head are extra",
     "segformer": "here levels are fused before they are resized: the same numbers at fewer products",
-    "segformer-offset": "as the plain one, and the offset head avoids its P x C x C product; the paper counts norms too",
+    "segformer-offset": "as plain, and the offset head avoids its P x C x C product; the paper counts norms too",
     "segnext": "the plain figures are those of the SegNeXt paper; counted alike, offset learning always adds",
     "segnext-offset": "the offset head avoids its P x C x C product; the paper counts norms too",
     "mask2former": "the paper gives no GFLOPs; its ten heads predict masks at a quarter of the input",

@@ -11,7 +11,6 @@ from offseg_viz.classes import ClassList
 from offseg_viz.errors import ModelError
 from offseg_viz.normalization import IMAGE_MEAN, IMAGE_STD
 
-
 SIDE = 32
 """Sides of the input are padded to a multiple of this, the coarsest stride of every backbone here."""
 

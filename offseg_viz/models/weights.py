@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from offseg_viz.classes import ClassList
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.safe_loading import load_inert
+from offseg_viz.models.official.safe_loading import load_inert
 
 BUNDLED = Path(__file__).parent / "bundled"
 

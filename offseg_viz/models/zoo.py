@@ -82,7 +82,7 @@ def _build(name: str, classes: ClassList, seed: int) -> Segmenter:
         torch.default_generator.manual_seed(seed)  # leaves the generators of other devices as they are
         parts = BUILDERS[family](size, len(classes), name.endswith("-offset"))
         if family == "mask2former":
-            from offseg_viz.models.mask2former import MaskSegmenter
+            from offseg_viz.models.heads.mask2former import MaskSegmenter
 
             return MaskSegmenter(name, *parts, classes)
         return Segmenter(name, *parts, classes)
@@ -93,32 +93,32 @@ def _classifier(channels: int, num_classes: int, offset: bool) -> nn.Module:
 
 
 def _nano(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
-    from offseg_viz.models.nano import NanoBackbone
-    from offseg_viz.models.segformer_head import SegFormerHead
+    from offseg_viz.models.backbones.nano import NanoBackbone
+    from offseg_viz.models.heads.segformer import SegFormerHead
 
     backbone = NanoBackbone()
     return backbone, SegFormerHead(backbone.channels, 64, _classifier(64, num_classes, offset))
 
 
 def _segformer(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
-    from offseg_viz.models.mit import MiT
-    from offseg_viz.models.segformer_head import SegFormerHead
+    from offseg_viz.models.backbones.mit import MiT
+    from offseg_viz.models.heads.segformer import SegFormerHead
 
     backbone = MiT(size)
     return backbone, SegFormerHead(backbone.channels, 256, _classifier(256, num_classes, offset), pool=offset)
 
 
 def _segnext(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
-    from offseg_viz.models.hamburger_head import HamburgerHead
-    from offseg_viz.models.mscan import MSCAN
+    from offseg_viz.models.backbones.mscan import MSCAN
+    from offseg_viz.models.heads.hamburger import HamburgerHead
 
     backbone, channels = MSCAN(size), 512 if size == "b" else 256
     return backbone, HamburgerHead(backbone.channels, channels, _classifier(channels, num_classes, offset))
 
 
 def _offseg(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
-    from offseg_viz.models.efficientformer_v2 import EfficientFormerV2
-    from offseg_viz.models.offseg_head import OffSegHead
+    from offseg_viz.models.backbones.efficientformer_v2 import EfficientFormerV2
+    from offseg_viz.models.heads.offseg import OffSegHead
 
     backbone = EfficientFormerV2({"t": "s1", "b": "s2", "l": "l"}[size])
     widths = (32, 32, 64, 128) if size == "t" else (32, 64, 128, 256)
@@ -126,7 +126,7 @@ def _offseg(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Mo
 
 
 def _mask2former(size: str, num_classes: int, offset: bool) -> tuple[nn.Module, nn.Module]:
-    from offseg_viz.models.mask2former import mask2former_swin_t
+    from offseg_viz.models.heads.mask2former import mask2former_swin_t
 
     return mask2former_swin_t(num_classes, offset=offset)
 

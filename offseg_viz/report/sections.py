@@ -18,7 +18,7 @@ from offseg_viz.plot import plot_classes, plot_matrix, plot_panels, plot_scatter
 from offseg_viz.record import has_offsets
 from offseg_viz.report.figures import Charts, picture
 from offseg_viz.report.survey import Survey
-from offseg_viz.terms import STAGES, TERMS
+from offseg_viz.terms import TERMS
 
 MATRIX_IMAGES = 12
 MATRIX_RCOND = 0.01

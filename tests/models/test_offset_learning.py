@@ -151,7 +151,7 @@ NAMES = {
 """Ours and those of the vectors."""
 
 RELEASE_BOUND = 2e-6
-"""Of the difference from float32 vectors, relative to the largest entry: twice the rounding of either side."""
+"""Of the difference from the float32 vectors, relative to the largest entry: four times the largest measured."""
 
 CANCELLED_BOUND = 3e-3
 """The same for the gradient of proj_cls in `offset_learning_tiny`, which is almost all rounding.

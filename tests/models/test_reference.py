@@ -11,7 +11,7 @@ import torch
 from shared_data import SHARED, reference_input, reference_state_dict, shared
 from torch import Tensor
 
-from offseg_viz.models.official import load_official_weights
+from offseg_viz.models.official.loading import load_official_weights
 from offseg_viz.models.offset_learning import OffsetLearning
 from offseg_viz.models.segmenter import Segmenter
 from offseg_viz.models.zoo import MODELS, load_model

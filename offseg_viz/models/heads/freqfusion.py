@@ -7,8 +7,8 @@ surroundings; the fine map gets its own detail added once more (high-pass kernel
 from torch import Tensor, cat, nn
 
 from offseg_viz.errors import ModelError
-from offseg_viz.models.carafe import carafe
-from offseg_viz.models.sampling import GROUPS, SamplingShift, resample
+from offseg_viz.models.heads.carafe import carafe
+from offseg_viz.models.heads.sampling import GROUPS, SamplingShift, resample
 
 LOW_PASS = 5
 """Side of the low-pass kernels."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from offseg_viz.classes import CLASS_LISTS, ClassList
 from offseg_viz.errors import CheckpointError, DataError
-from offseg_viz.models.safe_loading import load_inert
+from offseg_viz.models.official.safe_loading import load_inert
 
 WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema", "ema_state_dict", "module")
 """Keys under which training frameworks keep the weights, the first one that is there wins."""

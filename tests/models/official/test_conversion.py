@@ -16,8 +16,8 @@ import offseg_viz as ov
 from offseg_viz.classes import ClassList
 from offseg_viz.cli import app
 from offseg_viz.errors import CheckpointError, ModelError, OffsegVizError, UnknownNameError
-from offseg_viz.models.conversion import convert
-from offseg_viz.models.foreign_checkpoint import read_foreign
+from offseg_viz.models.official.checkpoint import read_foreign
+from offseg_viz.models.official.conversion import convert
 from offseg_viz.models.weights import read_weights
 
 NAME = "segformer-b0-offset"

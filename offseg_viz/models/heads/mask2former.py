@@ -21,9 +21,9 @@ from transformers.models.mask2former.modeling_mask2former import (
     Mask2FormerTransformerModule,
 )
 
+from offseg_viz.models.backbones.swin import Swin
 from offseg_viz.models.mask_offset_learning import AlignedMaskPredictor, MaskOffsetLearning
 from offseg_viz.models.segmenter import Segmenter
-from offseg_viz.models.swin import Swin
 
 
 class MaskQueries(NamedTuple):

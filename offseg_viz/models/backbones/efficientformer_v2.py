@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offseg_viz.errors import UnknownNameError
-from offseg_viz.models.efficientformer_attention import Attention, DownAttention, conv_norm
-from offseg_viz.models.stochastic_depth import StochasticDepth, growing_rates
+from offseg_viz.models.backbones.efficientformer_attention import Attention, DownAttention, conv_norm
+from offseg_viz.models.backbones.stochastic_depth import StochasticDepth, growing_rates
 
 GRID = 512
 """Side of the images that the learned attention biases belong to."""

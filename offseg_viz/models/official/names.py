@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from offseg_viz.models.official_names_mask2former import mask2former_names
+from offseg_viz.models.official.mask2former_names import mask2former_names
 
 Renames = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
 

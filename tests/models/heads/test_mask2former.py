@@ -10,12 +10,12 @@ from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
 from offseg_viz.errors import CheckpointError
 from offseg_viz.extract.capture import capture
-from offseg_viz.models.mask2former import Mask2FormerHead, class_maps, mask2former_swin_t
+from offseg_viz.models.backbones.stochastic_depth import StochasticDepth
+from offseg_viz.models.backbones.swin import Swin
+from offseg_viz.models.heads.mask2former import Mask2FormerHead, class_maps, mask2former_swin_t
 from offseg_viz.models.mask_offset_learning import MaskOffsetLearning
-from offseg_viz.models.official import load_official_weights
-from offseg_viz.models.official_names_mask2former import mask2former_names
-from offseg_viz.models.stochastic_depth import StochasticDepth
-from offseg_viz.models.swin import Swin
+from offseg_viz.models.official.loading import load_official_weights
+from offseg_viz.models.official.mask2former_names import mask2former_names
 from offseg_viz.models.zoo import load_model
 
 NAME, VARIANT = "mask2former-swin-t-offset", "mask2former-t-ol_ade20k"

@@ -110,7 +110,7 @@ class StridedQuery(nn.Module):
 
 
 class DownAttention(nn.Module):
-    """Attention that halves the map: (B, C, h, w) to (B, C_out, h/2, w/2), queries on the coarse grid, keys on the fine.
+    """Attention that halves the map: (B, C, h, w) to (B, C_out, h/2, w/2), queries coarse, keys fine.
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ from torch import Tensor, cat, nn
 
 from offseg_viz.errors import ModelError
 from offseg_viz.models.conv_block import ConvBlock
-from offseg_viz.models.freqfusion import FreqFusion
-from offseg_viz.models.sampling import GROUPS
+from offseg_viz.models.heads.freqfusion import FreqFusion
+from offseg_viz.models.heads.sampling import GROUPS
 
 
 class OffSegHead(nn.Module):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from shared_data import shared
 
-from offseg_viz.models.mscan import MSCAN, Block, MultiScaleGate
-from offseg_viz.models.stochastic_depth import StochasticDepth
+from offseg_viz.models.backbones.mscan import MSCAN, Block, MultiScaleGate
+from offseg_viz.models.backbones.stochastic_depth import StochasticDepth
 
 B, C, H, W = 2, 3, 5, 7
 

@@ -11,11 +11,11 @@ from reference_modules import assert_equals_trace, fill_unit, traced
 from shared_data import reference_input, reference_state_dict, shared
 
 from offseg_viz.errors import ModelError, UnknownNameError
+from offseg_viz.models.backbones.efficientformer_attention import HEADS, Attention, AttentionBias, DownAttention
+from offseg_viz.models.backbones.efficientformer_v2 import SIZES, EfficientFormerV2
+from offseg_viz.models.backbones.stochastic_depth import StochasticDepth, growing_rates
 from offseg_viz.models.cost import hollow_model, multiply_adds
-from offseg_viz.models.efficientformer_attention import HEADS, Attention, AttentionBias, DownAttention
-from offseg_viz.models.efficientformer_v2 import SIZES, EfficientFormerV2
-from offseg_viz.models.official import load_official_weights
-from offseg_viz.models.stochastic_depth import StochasticDepth, growing_rates
+from offseg_viz.models.official.loading import load_official_weights
 from offseg_viz.models.zoo import load_model
 
 UNITS = {
@@ -95,7 +95,7 @@ def test_attention_bias_is_never_stale():
 
 
 def attend(queries, keys, values, bias, scale, before, after):
-    """Attention in loops for lists of heads of vectors; `before` and `after` mix the heads' scores (None: they do not)."""
+    """Attention in loops for lists of heads of vectors; `before` and `after` mix the scores of heads, where given."""
     heads, p, n = range(len(queries)), len(queries[0]), len(keys[0])
     mix = lambda maps, how: (
         maps

@@ -9,8 +9,8 @@ from shared_data import shared
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from offseg_viz.models.hamburger_head import Hamburger, HamburgerHead
-from offseg_viz.models.nmf import NMF
+from offseg_viz.models.heads.hamburger import Hamburger, HamburgerHead
+from offseg_viz.models.heads.nmf import NMF
 from offseg_viz.models.per_pixel import PerPixelClassifier
 from offseg_viz.models.zoo import load_model
 

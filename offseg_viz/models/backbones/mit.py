@@ -3,7 +3,6 @@
 from torch import Tensor, nn
 from transformers import SegformerConfig, SegformerModel
 
-
 SIZES = {
     "b0": ((32, 64, 160, 256), (2, 2, 2, 2)),
     "b1": ((64, 128, 320, 512), (2, 2, 2, 2)),

@@ -7,7 +7,7 @@ from release_names import release_names
 
 import offseg_viz as ov
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.identification import BACKBONES, identify_backbone
+from offseg_viz.models.official.identification import BACKBONES, identify_backbone
 from offseg_viz.models.zoo import MODELS, load_model
 
 NETWORKS = {  # the network and what the file of its backbone keeps the weights under

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from transformers import SwinConfig, SwinModel
 
-from offseg_viz.models.stochastic_depth import StochasticDepth, growing_rates
+from offseg_viz.models.backbones.stochastic_depth import StochasticDepth, growing_rates
 
 
 class Swin(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from offseg_viz.models.stochastic_depth import StochasticDepth, growing_rates
+from offseg_viz.models.backbones.stochastic_depth import StochasticDepth, growing_rates
 
 SIZES = {
     "t": ((32, 64, 160, 256), (3, 3, 5, 2)),

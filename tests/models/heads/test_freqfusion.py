@@ -12,18 +12,18 @@ from shared_data import reference_input, reference_state_dict, shared
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from offseg_viz.errors import ModelError
-from offseg_viz.models.carafe import carafe
-from offseg_viz.models.freqfusion import FreqFusion
-from offseg_viz.models.official import load_official_weights
-from offseg_viz.models.offseg_head import OffSegHead, interleave_groups
+from offseg_viz.models.heads.carafe import carafe
+from offseg_viz.models.heads.freqfusion import FreqFusion
+from offseg_viz.models.heads.offseg import OffSegHead, interleave_groups
+from offseg_viz.models.heads.sampling import SamplingShift, local_similarity, resample
+from offseg_viz.models.official.loading import load_official_weights
 from offseg_viz.models.offset_learning import OffsetLearning
-from offseg_viz.models.sampling import SamplingShift, local_similarity, resample
 from offseg_viz.models.zoo import load_model
 
 
 def benchmark(name):
     """A module of benchmarks/."""
-    path = Path(__file__).parents[2] / "benchmarks" / f"{name}.py"
+    path = Path(__file__).parents[3] / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from offseg_viz.models.conv_block import ConvBlock
-from offseg_viz.models.nmf import NMF
+from offseg_viz.models.heads.nmf import NMF
 
 
 class HamburgerHead(nn.Module):

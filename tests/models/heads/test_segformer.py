@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from offseg_viz.models.mit import SIZES, MiT
+from offseg_viz.models.backbones.mit import SIZES, MiT
+from offseg_viz.models.heads.segformer import SegFormerHead
 from offseg_viz.models.per_pixel import PerPixelClassifier
-from offseg_viz.models.segformer_head import SegFormerHead
 
 B, C, K = 2, 6, 3
 WIDTHS = (3, 4, 5, 7)

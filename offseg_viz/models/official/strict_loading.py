@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from offseg_viz.models.foreign_checkpoint import printable
+from offseg_viz.models.official.checkpoint import printable
 
 NOT_LEARNED = (
     *("num_batches_tracked", "attention_biases", "attention_bias_idxs", "attention_bias_idxs_seg", "attn_mask"),

@@ -7,11 +7,11 @@ from pathlib import Path
 from torch import Tensor
 
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.foreign_checkpoint import printable, read_foreign, state_dict_in
-from offseg_viz.models.identification import Identity, identify
-from offseg_viz.models.official_names import names_of
+from offseg_viz.models.official.checkpoint import printable, read_foreign, state_dict_in
+from offseg_viz.models.official.identification import Identity, identify
+from offseg_viz.models.official.names import names_of
+from offseg_viz.models.official.strict_loading import Match, match
 from offseg_viz.models.segmenter import Segmenter
-from offseg_viz.models.strict_loading import Match, match
 
 AUXILIARY = "heads that serve training only"
 

@@ -12,9 +12,9 @@ from shared_data import reference_state_dict, shared
 
 import offseg_viz as ov
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.identification import identify
-from offseg_viz.models.official import match_official
-from offseg_viz.models.strict_loading import by_module
+from offseg_viz.models.official.identification import identify
+from offseg_viz.models.official.loading import match_official
+from offseg_viz.models.official.strict_loading import by_module
 from offseg_viz.models.zoo import MODELS, load_model
 
 RELEASED = [name for name in MODELS if not name.startswith("nano")]

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 
 from offseg_viz.classes import CLASS_LISTS, ClassList
 from offseg_viz.errors import CheckpointError, ModelError
-from offseg_viz.models.foreign_checkpoint import ForeignCheckpoint, read_foreign
-from offseg_viz.models.identification import identify
-from offseg_viz.models.official import match_official
+from offseg_viz.models.official.checkpoint import ForeignCheckpoint, read_foreign
+from offseg_viz.models.official.identification import identify
+from offseg_viz.models.official.loading import match_official
 from offseg_viz.models.weights import save_weights
 from offseg_viz.models.zoo import load_model
 

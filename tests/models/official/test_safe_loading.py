@@ -13,8 +13,8 @@ import torch
 from published_files import mmengine, write_published
 
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.foreign_checkpoint import read_foreign
-from offseg_viz.models.safe_loading import load_inert, names_in
+from offseg_viz.models.official.checkpoint import read_foreign
+from offseg_viz.models.official.safe_loading import load_inert, names_in
 
 TENSORS = {"backbone.a.weight": torch.arange(6.0).reshape(2, 3), "backbone.a.bias": torch.zeros(2)}
 
@@ -260,7 +260,7 @@ def test_what_nobody_asks_for_is_not_read_into_memory(tmp_path):
     assert path.stat().st_size > 120_000_000
     program = f"""
 from pathlib import Path
-from offseg_viz.models.foreign_checkpoint import load_inert
+from offseg_viz.models.official.checkpoint import load_inert
 resident = lambda: int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 load_inert({str(path)!r}, mapped=True)  # what torch itself needs on first use
 sizes = []

@@ -1,0 +1,1 @@
+"""The authors' published checkpoints: read without executing anything, recognised, renamed, loaded strictly."""
