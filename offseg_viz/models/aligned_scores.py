@@ -28,26 +28,35 @@ def aligned_scores(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tenso
     """
     tensors = e, w, class_proj, feature_proj
     device = e.device.type
-    if torch.is_autocast_enabled(device):
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    if autocast and e.dtype != torch.float64:  # which autocast leaves alone
         low = torch.get_autocast_dtype(device)
         with torch.autocast(device, enabled=False):
             return aligned_scores(*(tensor.to(low) for tensor in tensors))
     if torch.compiler.is_compiling():  # torch.compile and torch.export see the products and fuse what they can
         return _products(*tensors)[0]
+    if not torch.is_grad_enabled():
+        return _products(*tensors, reuse=True)[0]
     return _AlignedScores.apply(*tensors)
 
 
-def _products(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tensor) -> tuple[Tensor, ...]:
-    """The scores (B, P, K), and what their gradient needs beside the arguments."""
+def _products(
+    e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tensor, *, reuse: bool = False
+) -> tuple[Tensor, ...]:
+    """The scores (B, P, K), and what their gradient needs beside the arguments.
+
+    With `reuse` two K x P buffers serve for all four results of that size, and only the scores are valid afterwards.
+    """
     coupled = torch.bmm(w.expand(e.shape[0], -1, -1), e)  # (B, K, P)  eq. 4, A_c
     a_cls = coupled.softmax(dim=2)  # (B, K, P)  eq. 5
     mixed = torch.bmm(a_cls, e.transpose(1, 2))  # (B, K, C)  eq. 6
     w_adj = w + mixed @ class_proj.T  # (B, K, C)  eqs. 7, 8
-    a_pos = coupled.softmax(dim=1)  # (B, K, P)  eq. 9, not transposed
+    a_pos = torch.softmax(coupled, dim=1, out=a_cls if reuse else None)  # (B, K, P)  eq. 9, not transposed
+    buffer = coupled.view(e.shape[0], e.shape[2], w.shape[0]) if reuse else None  # (B, P, K)
     del coupled
     v = w @ feature_proj.T  # (K, C)  eq. 11 on W
     g = w_adj @ v.T  # (B, K, K)
-    scores = torch.bmm(e.transpose(1, 2), w_adj.transpose(1, 2))  # (B, P, K)
+    scores = torch.bmm(e.transpose(1, 2), w_adj.transpose(1, 2), out=buffer)  # (B, P, K)
     scores.baddbmm_(a_pos.transpose(1, 2), g.transpose(1, 2))  # (B, P, K)  eqs. 10, 12, 13
     return scores, a_cls, mixed, w_adj, a_pos, v, g
 

@@ -14,7 +14,8 @@ from offseg_viz.errors import ModelError
 from offseg_viz.models.aligned_scores import aligned_scores
 
 POSITIONS_AT_A_TIME = 2**14
-"""On a CPU: the intermediates of so many positions are reused while warm, those of a large batch are not."""
+"""On a CPU, images of a batch go through in groups of at most so many positions, at least one image at a time: memory
+that one group leaves serves the next, which is faster than fresh memory for the whole batch."""
 
 
 class Refinement(NamedTuple):
@@ -93,7 +94,8 @@ class OffsetLearning(nn.Module):
         e = self._positions(feature)  # (B, C, P)
         pieces = [e]
         if e.device.type == "cpu" and not torch.compiler.is_compiling():
-            pieces = e.split(max(1, POSITIONS_AT_A_TIME // max(1, e.shape[2])))
+            images = max(1, POSITIONS_AT_A_TIME // max(1, e.shape[2]))
+            pieces = e.split(images) if images < e.shape[0] else pieces
         projections = self.class_offset_proj.weight, self.feature_offset_proj.weight
         logits = [self._logits(aligned_scores(piece, self.class_embedding, *projections)) for piece in pieces]
         # Joined as (b, K, P) the logits become contiguous, which resizing them later needs to be fast.

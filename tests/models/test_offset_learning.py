@@ -44,8 +44,8 @@ def feature():
 def test_both_paths_equal_plain_loops_over_equations_4_to_13(head, feature):
     w = head.class_embedding.tolist()
     class_proj, feature_proj = head.class_offset_proj.weight.tolist(), head.feature_offset_proj.weight.tolist()
-    project = lambda matrix, x: [sum(m * v for m, v in zip(row, x, strict=True)) for row in matrix]  # noqa: E731
-    mix = lambda shares, x: [sum(s * row[c] for s, row in zip(shares, x, strict=True)) for c in range(C)]  # noqa: E731
+    project = lambda matrix, x: [sum(m * v for m, v in zip(row, x, strict=True)) for row in matrix]
+    mix = lambda shares, x: [sum(s * row[c] for s, row in zip(shares, x, strict=True)) for c in range(C)]
     found = head.refinement(feature)
     for image in range(B):
         e = feature[image].flatten(1).T.tolist()
@@ -190,6 +190,22 @@ def test_equals_the_release_with_gradients(case, dtype):
         cancelled = (case, name) == ("offset_learning_tiny", "grad_cls_offset_proj.weight")
         bound = CANCELLED_BOUND if cancelled else RELEASE_BOUND
         assert np.abs(ours - expected).max() < bound * np.abs(expected).max(), name
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_the_logits_are_the_same(head, feature, mode):
+    with mode():
+        logits = head(feature)
+    torch.testing.assert_close(logits, head(feature).detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_autocast_leaves_float64_alone(head, feature):
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(head(feature), head.refinement(feature).logits)
+
+
+def test_shapes_alone_are_enough():
+    assert OffsetLearning(C, K).to("meta")(torch.empty(B, C, H, W, device="meta")).shape == (B, K, H, W)
 
 
 def test_zero_projections_reduce_it_to_per_pixel_classification(head, feature):
