@@ -76,8 +76,10 @@ def runs_of(case: Case) -> dict[str, Callable[[], Tensor]]:
         if case.subject.startswith("offseg"):
             naive = naive_freqfusion
         x = torch.randn(case.batch, 3, case.side, case.side).to(**factory)
+    ours, plain = ours.to(**factory), plain.to(**factory)
+    with torch.no_grad():
+        upstream = torch.randn_like(ours(x)) if case.training else None
     x.requires_grad_(case.training)
-    upstream = torch.randn(case.batch, NUM_CLASSES, case.side, case.side).to(**factory) if case.training else None
 
     def run(model: nn.Module, context: Callable) -> Tensor:
         with context(), torch.set_grad_enabled(case.training):
@@ -90,7 +92,6 @@ def runs_of(case: Case) -> dict[str, Callable[[], Tensor]]:
             torch.cuda.synchronize()
         return logits.detach()
 
-    ours, plain = ours.to(**factory), plain.to(**factory)
     runs = {"ours": lambda: run(ours, nullcontext), "plain": lambda: run(plain, naive)}
     return runs | ({"copied": lambda: run(copied.to(**factory), nullcontext)} if copied else {})
 
@@ -150,7 +151,7 @@ def goals_of(case: Case) -> tuple[float | None, float | None]:
     """Least speed-up and largest share of memory, where there is a goal."""
     if case.subject == "head":
         return GOALS[case.task], GOALS["peak"]
-    return GOALS.get(case.subject), None
+    return (None if case.training else GOALS.get(case.subject)), None
 
 
 def markdown(rows: list[tuple[Case, dict]], setting: str) -> str:
@@ -203,7 +204,7 @@ def main(
             sizes = [(side, batch) for side in (64, 128) for batch in (1, 4)]
             cases += [Case("head", *size, training, device, dtype) for size in sizes for training in (False, True)]
         if networks:
-            cases += [Case(name, 512, 1, False, device, dtype) for name in NETWORKS]
+            cases += [Case(name, 512, 1, training, device, dtype) for name in NETWORKS for training in (False, True)]
     load = os.getloadavg()[0]
     rows = []
     for case in track(cases, "measuring"):
