@@ -15,13 +15,28 @@ def test_glossary_is_the_one_of_the_package():
     assert glossary() in README
 
 
-def test_the_python_block_runs(tmp_path, monkeypatch):
-    block = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_the_twenty_lines_run(tmp_path, monkeypatch):
+    block = BLOCKS[0]
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(block, "README.md", "exec"), names)  # noqa: S102
     assert (tmp_path / "report.html").stat().st_size > 100_000
     assert len(names["store"]) == 6
+
+
+@pytest.mark.parametrize("block", BLOCKS[1:])
+def test_the_other_python_blocks_run(block):
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+
+
+def test_figures_of_cost_and_speed_come_from_the_results():
+    results = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks" / "results").glob("*.md"))
+    rows = re.findall(r"^\| (?:head|offseg|segformer|segnext|mask2former).*\d.*$", README, re.M)
+    assert len(rows) == 27
+    assert [row for row in rows if row not in results] == []
 
 
 def test_every_name_of_the_file_tree_exists():
