@@ -10,10 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from published_files import write_published
+from shared_data import reference_state_dict
 
 import offseg_viz
 from offseg_viz.data.camvid import CAMVID_CLASSES
+from offseg_viz.extract.store import open_store
+from offseg_viz.models.official.loading import load_official_weights
+from offseg_viz.models.zoo import load_model
 
 
 def run(*arguments, check=True):
@@ -78,6 +84,26 @@ def test_report_on_photographs_without_labels_by_the_weights_alone(tmp_path):
     assert "no labels, so no IoU" in html
     assert "needed a model" in run("report", *data, "--out", tmp_path / "other.html", check=False).stderr
     assert "no label maps" in run("evaluate", *data, "--weights", weights, check=False).stderr
+
+
+def test_the_authors_file_alone_gives_a_report_by_three_commands(tmp_path):
+    state_dict = reference_state_dict("segnext-t-ol_ade20k")
+    write_published(tmp_path / "segnext.pth", state_dict)
+    printed = run("convert", tmp_path / "segnext.pth", tmp_path / "segnext.safetensors").stdout
+    assert "segnext-t-offset" in printed and "150" in printed
+    run("scenes", "--out", tmp_path / "photographs", "--count", 2, "--size", "96x128")
+    photographs = ("--data", "photographs", "--root", tmp_path / "photographs" / "images")
+    weights = ("--weights", tmp_path / "segnext.safetensors")
+    run("report", *weights, *photographs, "--out", tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "segnext-t-offset on photographs" in html and "2 images, 150 classes" in html
+    predicted = run("extract", *weights, *photographs, "--out", tmp_path / "run.zarr").stdout
+    assert "2 records" in predicted
+    record = open_store(tmp_path / "run.zarr")[0]
+    theirs = load_official_weights(load_model("segnext-t-offset", num_classes=150), state_dict)
+    with torch.no_grad():
+        expected = theirs(theirs.normalize(record["image"].values))[0]
+    np.testing.assert_allclose(record["logits"], expected, atol=1e-4)
 
 
 def test_a_killed_run_resumes_and_finishes(camvid, tmp_path):
