@@ -6,21 +6,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-WIDE, NARROW = (64, 128, 320, 512), (32, 64, 160, 256)
+from offseg_viz.models.backbones import efficientformer_v2, mit, mscan
 
 BACKBONES = {
-    **{
-        f"mit-b{size}": ((WIDE if size else NARROW), depths)
-        for size, depths in enumerate(
-            [(2, 2, 2, 2), (2, 2, 2, 2), (3, 4, 6, 3), (3, 4, 18, 3), (3, 8, 27, 3), (3, 6, 40, 3)]
-        )
-    },
-    "mscan-t": (NARROW, (3, 3, 5, 2)),
-    "mscan-s": (WIDE, (2, 2, 4, 2)),
-    "mscan-b": (WIDE, (3, 3, 12, 3)),
-    "efficientformerv2-s1": ((32, 48, 120, 224), (3, 3, 9, 6)),
-    "efficientformerv2-s2": ((32, 64, 144, 288), (4, 4, 12, 8)),
-    "efficientformerv2-l": ((40, 80, 192, 384), (5, 5, 15, 10)),
+    **{f"mit-{size}": sizes for size, sizes in mit.SIZES.items()},
+    **{f"mscan-{size}": sizes for size, sizes in mscan.SIZES.items()},
+    **{f"efficientformerv2-{name}": size[:2] for name, size in efficientformer_v2.SIZES.items()},
     "swin-t": ((96, 192, 384, 768), (2, 2, 6, 2)),
 }
 """Widths and depths of the four stages of every backbone of the release."""
