@@ -12,13 +12,13 @@ from offseg_viz.models.cost import available_models
 RESULTS = Path(__file__).parent / "results" / "model-costs.md"
 COLUMNS = {
     "params_m": "params",
-    "params_published_m": "published",
-    "paper_params_m": "paper",
+    "params_published_m": "params published",
+    "paper_params_m": "params in the paper",
     "conv_g": "conv",
     "matmul_g": "matmul",
-    "gflops": "sum",
-    "published_gflops": "published",
-    "paper_gflops": "paper",
+    "gflops": "mult-adds",
+    "published_gflops": "mult-adds published",
+    "paper_gflops": "mult-adds in the paper",
 }
 
 

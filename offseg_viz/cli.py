@@ -183,16 +183,26 @@ def models(
 
     with console.status("counting"):
         table = available_models(num_classes, size=parse_size(size))
-    number = lambda value: "" if value is None or value != value else f"{value:g}"  # noqa: E731
     notes = [remark for remark in dict.fromkeys(table.remark) if remark]
     shown = Table(title=f"{num_classes} classes, {size.lower()}; parameters in millions, multiply-adds in billions")
     shown.add_column("name", no_wrap=True)
-    for column in ("params", "published", "paper", "conv", "matmul", "sum", "published", "paper", "gain", "note"):
-        shown.add_column(column, justify="right")
+    columns = {
+        "params_m": "params",
+        "params_published_m": "params\npublished",
+        "paper_params_m": "params\nin the paper",
+        "conv_g": "conv",
+        "matmul_g": "matmul",
+        "gflops": "mult-adds",
+        "published_gflops": "mult-adds\npublished",
+        "paper_gflops": "mult-adds\nin the paper",
+        "paper_gain_ade20k": "gain",
+    }
+    for heading in (*columns.values(), "note"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for name, row in table.iterrows():
-        note = str(notes.index(row.remark) + 1) if row.remark else ""
-        shown.add_row(str(name), *(number(value) for value in row[:-1]), note)
-    Console().print(shown)
+        values = ["" if row[c] is None or row[c] != row[c] else f"{row[c]:.{digits(c)}f}" for c in columns]
+        shown.add_row(str(name), *values, str(notes.index(row.remark) + 1) if row.remark else "")
+    Console(width=max(Console().width, 140)).print(shown)  # in a narrow place lines wrap, but no figure is cut
     typer.echo(
         "published: with the 1x1 convolution that the release keeps unused, and with the equations as they are "
         "written; paper: arXiv 2508.08811, tables 2 to 5; gain: mIoU on ADE20K by offset learning, in the paper"
@@ -237,6 +247,9 @@ def convert(
     for key, value in done.origin.items():
         typer.echo(f"{key}: {value}")
     typer.echo(f"weights: {out}")
+    typer.echo(
+        f"look at them: offseg-viz report --weights {out} --data photographs --root FOLDER_OF_IMAGES --out report.html"
+    )
 
 
 def model_and_samples(model: str | None, weights: str | None, data: str, split: str, root: Path | None):
@@ -251,6 +264,11 @@ def model_and_samples(model: str | None, weights: str | None, data: str, split: 
             raise ModelError("found neither --model nor --weights; needed a model, or a file of weights that names one")
         model = read_weights(weights).model
     return load_model(model, weights=weights or data), samples
+
+
+def digits(column: str) -> int:
+    """Digits behind the point in the table of models: the paper prints one."""
+    return 1 if column.startswith("paper") else 2
 
 
 def parse_size(text: str) -> tuple[int, int]:

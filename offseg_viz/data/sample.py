@@ -82,7 +82,9 @@ def files_by_name(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             raise DataError(f"{files[file.stem]} and {file} are both named {file.stem!r}; keep one of them")
         files[file.stem] = file
     if not files:
-        raise DataError(f"{folder} is empty: found no {' or '.join(suffixes)} file; put the images there")
+        holds = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6])
+        found = f"has no {' or '.join(suffixes)} file but {holds}" if holds else "is empty"
+        raise DataError(f"{folder} {found}; needed {' or '.join(suffixes)} files in the folder itself")
     return files
 
 

@@ -11,7 +11,7 @@ from rich.progress import track
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.data.sample import Sample
-from offseg_viz.errors import ModelError, RecordError
+from offseg_viz.errors import DataError, ModelError, RecordError
 from offseg_viz.extract.capture import capture
 from offseg_viz.extract.points import reading_of
 from offseg_viz.extract.store import RecordStore
@@ -38,8 +38,26 @@ def extract(model: Segmenter, sample: Sample, *, checkpoint: str | None = None, 
     Raises
     ------
     ModelError
-        If the sample's labels have other classes than the model.
+        If the model is none of `load_model`, or the sample's labels have other classes than the model.
+    DataError
+        If the sample is none, or a side of its image is below 32 pixels.
     """
+    if not isinstance(model, Segmenter):
+        raise ModelError(
+            f"extract() needs a network of load_model(), found {type(model).__name__}; records of other models, also "
+            "with attached offset learning, are not made yet"
+        )
+    if not isinstance(sample, Sample):
+        raise DataError(
+            f"extract() needs a Sample as its second argument, found {type(sample).__name__}; load_samples() makes "
+            'them, load_samples("photographs", root=...) those of your own images'
+        )
+    if min(sample.image.shape[:2]) < SIDE:
+        height, width = sample.image.shape[:2]
+        raise DataError(
+            f"sample {sample.id!r} of {sample.dataset} is {height} high and {width} wide; needed sides of {SIDE} "
+            "pixels or more: remove it, or scale it up"
+        )
     if sample.label is not None and sample.classes.names != model.classes.names:
         found = f"{len(sample.classes)} ({', '.join(sample.classes.names[:3])}, ...)"
         needed = f"{len(model.classes)} ({', '.join(model.classes.names[:3])}, ...)"
@@ -118,6 +136,7 @@ def extract_many(
     RecordError
         If the store holds records of another model or other weights.
     """
+    reading_of(model)  # a model that cannot be extracted leaves no store behind
     store = RecordStore(path, create=True)
     checkpoint = model.fingerprint()
     if len(store):

@@ -14,6 +14,8 @@ from offseg_viz.normalization import IMAGE_MEAN, IMAGE_STD
 SIDE = 32
 """Sides of the input are padded to a multiple of this, the coarsest stride of every backbone here."""
 
+HOW = "model.normalize(uint8 RGB images) makes them"
+
 
 class Segmenter(nn.Module):
     """``model(images)``: normalised images (B, 3, H, W) to logits (B, K, h, w) on the decode head's own grid.
@@ -93,17 +95,25 @@ class Segmenter(nn.Module):
 
     def _padded(self, images: Tensor) -> Tensor:
         """`images`, checked, with sides of a multiple of 32."""
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ModelError(f"the model needs normalised images (B, 3, H, W), found {tuple(images.shape)}")
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+            found = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise ModelError(f"the model needs normalised images, a tensor (B, 3, H, W), found {found}; {HOW}")
         height, width = images.shape[2:]
         if min(height, width) < SIDE:
-            raise ModelError(f"images of {width}x{height} are too small; sides of {SIDE} pixels or more are needed")
+            found = f"{height} high and {width} wide"
+            raise ModelError(f"images {found} are too small; sides of {SIDE} pixels or more are needed")
+        weight = next(self.parameters())
+        if images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
+            hint = "images.to(weights' dtype)" if images.is_floating_point() else HOW
+            raise ModelError(f"the images are {images.dtype}, the weights {weight.dtype}; needed the same: {hint}")
         has_values = type(images) is Tensor and not torch.compiler.is_compiling()  # fake and traced tensors have none
+        if has_values and images.numel() == 0:
+            raise ModelError(f"found a batch without images, {tuple(images.shape)}; needed one or more")
         if has_values and not images.isfinite().all():
             count = int((~images.isfinite()).sum())
             raise ModelError(
                 f"{count} of {images.numel()} input values are NaN or infinite; needed finite normalised images: "
-                "check the image reading, or use model.normalize(uint8 images)"
+                f"check how the images were read; {HOW}"
             )
         below, right = -height % SIDE, -width % SIDE
         return F.pad(images, (0, right, 0, below)) if below or right else images

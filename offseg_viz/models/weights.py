@@ -54,7 +54,7 @@ def bundled_weights(model: str, name: str) -> Path:
     here = ", ".join(sorted(file.stem.replace("_", " on ") for file in BUNDLED.glob("*.safetensors"))) or "none"
     raise CheckpointError(
         f"{model} has no bundled weights {name!r}, and no such file exists (bundled: {here}); "
-        "train the model and pass the path of its checkpoint as weights"
+        "train the model and pass the path of its checkpoint as weights, or `offseg-viz convert` a published one"
     )
 
 

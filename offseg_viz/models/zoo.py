@@ -69,6 +69,8 @@ def load_model(
             f"load_model({name!r}) needs num_classes=..., classes=... or weights=... (bundled: 'scenes' for nano)"
         )
     if classes is None:
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ModelError(f"num_classes is {num_classes!r}; needed a whole number from 1")
         classes = ClassList.numbered(num_classes)
     elif num_classes not in (None, len(classes)):
         raise ModelError(f"num_classes={num_classes} but {len(classes)} classes were given; pass one of the two")

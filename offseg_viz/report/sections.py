@@ -18,7 +18,7 @@ from offseg_viz.plot import plot_classes, plot_matrix, plot_panels, plot_scatter
 from offseg_viz.record import has_offsets
 from offseg_viz.report.figures import Charts, picture
 from offseg_viz.report.survey import Survey
-from offseg_viz.terms import TERMS
+from offseg_viz.terms import STAGES, TERMS
 
 MATRIX_IMAGES = 12
 MATRIX_RCOND = 0.01
@@ -37,10 +37,13 @@ _PAPER = (
 def opening(survey: Survey, title: str, notes: str | None) -> str:
     record, attrs = survey.first, survey.first.attrs
     counts = f"{len(survey.pixels)} image{'s' if len(survey.pixels) != 1 else ''}, {record.sizes['cls']} classes"
+    grid = f"a grid of {record.sizes['y']} x {record.sizes['x']} cells"
+    if len(survey.grids) > 1:
+        grid = f"grids of {len(survey.grids)} sizes"
     text = (
         f"<h1>{escape(title)}</h1>\n<p class='facts'>Model <code>{escape(str(attrs['model']))}</code> on "
         f"<code>{escape(str(attrs['dataset']))}</code>: {counts}, features of {record.sizes['channel']} channels on "
-        f"a grid of {record.sizes['y']} x {record.sizes['x']} cells (stride {_stride(attrs)}).</p>"
+        f"{grid} (stride {_stride(attrs)}).</p>"
     )
     return text + (f"\n<p class='notes'>{escape(notes)}</p>" if notes else "")
 
@@ -182,14 +185,19 @@ def _example(record: xr.Dataset) -> str:
     panels = {name: record[key] for name, key in (("photograph", "image"), ("label", "label")) if key in record}
     shared = [f"{cls}, initial"]
     if offsets:
-        panels["|dE| / |E|"] = offset_magnitude(record, "feature", relative=True)
-        panels["prediction, initial"] = prediction(record, "initial")
-        panels["prediction, aligned"] = prediction(record, "aligned")
-        panels["|dE|"] = offset_magnitude(record, "feature")
+        moved = {
+            "|dE| / |E|": offset_magnitude(record, "feature", relative=True),
+            "|dE|": offset_magnitude(record, "feature"),
+        }
         aligned = cosine_similarity(aligned_feature(record), aligned_class_embedding(record).sel(cls=cls))
         shared.append(f"{cls}, aligned")
-        panels |= dict(zip(shared, (initial, aligned)))
-        panels[f"{cls}, aligned - initial"] = aligned - initial
+        compared = dict(zip(shared, (initial, aligned))) | {f"{cls}, aligned - initial": aligned - initial}
+        predicted = {f"prediction, {stage}": prediction(record, stage) for stage in STAGES}
+        # Three in a row: what belongs together stands together, with a label and without.
+        if "label" in panels:
+            panels |= {"|dE| / |E|": moved.pop("|dE| / |E|")} | predicted | moved | compared
+        else:
+            panels |= predicted | compared | moved
     else:
         panels["prediction"] = prediction(record, "initial")
         panels[shared[0]] = initial
@@ -219,7 +227,7 @@ def _telling_class(record: xr.Dataset) -> tuple[str, str]:
         values = record["label"].values
         values, where = values[values != IGNORE_INDEX], "label"
     else:
-        values, where = prediction(record, "initial").values.ravel(), "prediction"
+        values, where = prediction(record).values.ravel(), "prediction"
     return str(record["cls"].values[np.bincount(values).argmax()]), f"the most frequent one of the {where}"
 
 

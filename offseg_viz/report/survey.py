@@ -18,6 +18,8 @@ class Survey(NamedTuple):
     labelled: bool
     pixels: np.ndarray
     """Labelled cells (image, cls)."""
+    grids: set[tuple[int, int]]
+    """Rows and columns of the grids that occur."""
 
 
 def survey_records(records: Iterable[xr.Dataset]) -> Survey:
@@ -28,17 +30,18 @@ def survey_records(records: Iterable[xr.Dataset]) -> Survey:
     RecordError
         If there is no record or an invalid one, some have offsets and some none, or their class counts differ.
     """
-    first, labelled, pixels = None, True, []
+    first, labelled, pixels, grids = None, True, [], set()
     for record in records:
         validate_record(record)
         first = record if first is None else first
         if has_offsets(record) != has_offsets(first):
             raise RecordError("some records have offsets and some have none; report on the records of one model")
         labelled = labelled and "label" in record
+        grids.add((record.sizes["y"], record.sizes["x"]))
         values = record["label"].values if labelled else np.array([], dtype=np.uint8)
         pixels.append(np.bincount(values[values != IGNORE_INDEX], minlength=record.sizes["cls"]))
     if first is None:
         raise RecordError("found no record, needed at least one; extract() or extract_many() makes them")
     if len({len(row) for row in pixels}) > 1:
         raise RecordError("the records have different numbers of classes; report on the records of one data set")
-    return Survey(first, labelled, np.array(pixels))
+    return Survey(first, labelled, np.array(pixels), grids)

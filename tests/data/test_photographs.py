@@ -40,8 +40,10 @@ def test_bad_folders(root, tmp_path):
     with pytest.raises(DataError, match="nowhere is no folder"):
         load_samples("photographs", root=tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty is empty.*found no .jpg or .jpeg or .png"):
+    with pytest.raises(DataError, match="empty is empty; needed .jpg or .jpeg or .png files"):
         load_samples("photographs", root=tmp_path / "empty")
+    with pytest.raises(DataError, match="has no .jpg or .jpeg or .png file but empty, photographs"):
+        load_samples("photographs", root=tmp_path)
     Image.new("RGB", (4, 4)).save(root / "b.jpg")
     with pytest.raises(DataError, match="both named 'b'"):
         load_samples("photographs", root=root)

@@ -9,7 +9,7 @@ import torch
 from offseg_viz.analyze.align import logits, prediction, scores
 from offseg_viz.classes import ClassList
 from offseg_viz.data.sample import Sample, SampleSet
-from offseg_viz.errors import ModelError, RecordError
+from offseg_viz.errors import DataError, ModelError, RecordError
 from offseg_viz.extract.extract import extract, extract_many
 from offseg_viz.extract.points import reading_of
 from offseg_viz.extract.store import open_store
@@ -98,8 +98,10 @@ def test_record_shares_no_memory_with_the_model_and_leaves_it_as_it_was():
 
 def test_hooks_are_gone_and_the_mode_is_back_when_the_forward_raises():
     model = load_model("nano", classes=CLASSES).train()
-    with pytest.raises(ModelError, match="too small"):
-        extract(model, sample(size=(16, 64)))
+    model.decode_head.convs[0].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        extract(model, sample())
+    model.decode_head.convs[0]._forward_pre_hooks.clear()
     assert model.training
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
 
@@ -122,6 +124,18 @@ def test_odd_sizes_keep_the_stride_and_the_cells_that_touch_the_image(name, stri
     with torch.no_grad():
         np.testing.assert_array_equal(record.logits, model(model.normalize(odd.image))[0])
     np.testing.assert_allclose(logits(record, "aligned").values, record.logits, atol=2e-4)
+
+
+def test_what_is_no_network_or_no_sample_and_images_that_are_too_small(tmp_path, samples):
+    with pytest.raises(DataError, match="sample 's0' of noise is 16 high and 64 wide"):
+        extract(load_model("nano", classes=CLASSES), sample(size=(16, 64)))
+    with pytest.raises(DataError, match="needs a Sample.*found ndarray"):
+        extract(load_model("nano", classes=CLASSES), sample().image)
+    with pytest.raises(ModelError, match=r"network of load_model\(\), found Sequential"):
+        extract(torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1)), sample())
+    with pytest.raises(ModelError, match="classifies masks"):
+        extract_many(load_model("mask2former-swin-t", classes=CLASSES), samples, tmp_path / "run.zarr")
+    assert not (tmp_path / "run.zarr").exists()
 
 
 def test_classes_of_sample_and_model_must_agree():

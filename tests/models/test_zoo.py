@@ -104,6 +104,9 @@ def test_unknown_model_names_the_nearest_and_lists_all():
 def test_classes_are_needed_and_must_agree():
     with pytest.raises(ModelError, match="num_classes="):
         load_model("segformer-b0")
+    for wrong in (0, -1, 2.5, "19"):
+        with pytest.raises(ModelError, match="needed a whole number from 1"):
+            load_model("nano", num_classes=wrong)
     with pytest.raises(ModelError, match="pass one of the two"):
         load_model("nano", num_classes=3, classes=ClassList.numbered(4))
 
@@ -114,6 +117,14 @@ def test_too_small_misshapen_or_not_finite_images_are_refused():
         model(torch.zeros(1, 3, 31, 64))
     with pytest.raises(ModelError, match="normalised images"):
         model(torch.zeros(1, 64, 64, 3))
+    for wrong, message in (
+        (np.zeros((1, 3, 64, 64), dtype=np.float32), "found ndarray"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), r"uint8, the weights torch.float32.*model.normalize"),
+        (torch.zeros(1, 3, 64, 64).double(), "images are torch.float64, the weights torch.float32"),
+        (torch.zeros(0, 3, 64, 64), "a batch without images"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            model(wrong)
     images = torch.zeros(1, 3, 64, 64)
     images[0, 1, 2, 3:5] = torch.tensor([float("nan"), float("inf")])
     for function in (model, model.predict):

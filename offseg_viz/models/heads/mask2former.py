@@ -138,21 +138,44 @@ class PixelEncoder(Mask2FormerPixelDecoderEncoderOnly):
     @staticmethod
     def get_reference_points(spatial_shapes_list, valid_ratios: Tensor, device: torch.device) -> Tensor:
         own = Mask2FormerPixelDecoderEncoderOnly.get_reference_points
-        return own(spatial_shapes_list, valid_ratios.float(), device).to(valid_ratios.dtype)  # (B, P of all, 3, 2)
+        points = own(spatial_shapes_list, valid_ratios.float(), device)  # (B, P of all, 3, 2)
+        return points.to(torch.promote_types(valid_ratios.dtype, torch.float32))
 
 
 class PixelEncoderLayer(Mask2FormerPixelDecoderEncoderLayer):
     """Deformable attention and MLP, each added and normed; P positions of all three maps in a row.
 
     There is no padding to mask, no dropout, and, unlike in transformers, no look at the values while training, which
-    would wait for the device and break `torch.compile`.
+    would wait for the device and break `torch.compile`. Maps are sampled in float32 at least: half precision has no
+    room for positions, and torch's `grid_sample` in bfloat16 makes NaN of finite maps on a CPU.
     """
+
+    def __init__(self, config: Mask2FormerConfig):
+        super().__init__(config)
+        channels = config.feature_size
+        self.self_attn.value_proj = WidenedLinear(channels, channels)
+        self.self_attn.output_proj = NarrowedLinear(channels, channels)
 
     def forward(self, hidden_states: Tensor, attention_mask: Tensor, **places) -> tuple[Tensor]:
         x = hidden_states  # (B, P, C)
         attended, _ = self.self_attn(x, encoder_hidden_states=x, **places)  # (B, P, C)
         x = self.self_attn_layer_norm(x + attended)  # (B, P, C)
         return (self.final_layer_norm(x + self.fc2(self.fc1(x).relu())),)  # (B, P, C)
+
+
+class WidenedLinear(nn.Linear):
+    """A linear layer whose output is float32 at least."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = super().forward(x)  # (..., C)
+        return out.to(torch.promote_types(out.dtype, torch.float32))
+
+
+class NarrowedLinear(nn.Linear):
+    """A linear layer that takes wider inputs than its weights are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype))  # (..., C)
 
 
 def mask2former_swin_t(num_classes: int, *, offset: bool) -> tuple[Swin, Mask2FormerHead]:

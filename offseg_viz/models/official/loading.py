@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from offseg_viz.errors import CheckpointError
+from offseg_viz.errors import CheckpointError, ModelError
 from offseg_viz.models.official.checkpoint import printable, read_foreign, state_dict_in
 from offseg_viz.models.official.identification import Identity, identify
 from offseg_viz.models.official.names import names_of
@@ -44,6 +44,9 @@ def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, T
         If the file is missing, damaged, or would execute code; if it belongs to another network or number of classes,
         saying which; if tensors are missing, left over or of another shape, naming the first ten.
     """
+    if not isinstance(model, Segmenter):
+        found = type(model).__name__
+        raise ModelError(f"load_official_weights(model, weights) needs a network of load_model() first, found {found}")
     if isinstance(weights, Mapping):
         where, state_dict = "this state dict", state_dict_in(weights, "this mapping")
     else:
@@ -70,19 +73,21 @@ def match_official(model: Segmenter, state_dict: Mapping[str, Tensor], where: st
         )
     found = match(model.state_dict(), state_dict, names_of(model.name), UNUSED)
     if problems := found.problems():
-        raise CheckpointError(f"{where} is not loaded: {_advice(model, state_dict)}{problems}")
+        raise CheckpointError(f"{where} is not loaded: {_reason(model, state_dict, problems)}")
     return found
 
 
-def _advice(model: Segmenter, state_dict: Mapping[str, Tensor]) -> str:
-    """What the checkpoint looks like, and which call fits it."""
+def _reason(model: Segmenter, state_dict: Mapping[str, Tensor], problems: str) -> str:
+    """Which call fits the checkpoint where it is of another network, else the `problems` with this one."""
     look = identify(state_dict)
     if look.name is None:
         start = ", ".join(printable(name) for name in list(state_dict)[:2])
-        return f"it does not look like any network of the release (first names: {start}), needed {model.name}. "
-    if look != Identity(model.name, len(model.classes)):
-        other = "" if look.name == model.name else f", not {model.name}"
-        classes = f"{look.num_classes} classes" + ("" if other else f", not {len(model.classes)}")
-        call = f"load_model({look.name!r}, num_classes={look.num_classes})"
-        return f"this looks like {look.name} with {classes}{other}: build the model with {call}. "
-    return f"it looks like {model.name}, but "
+        return (
+            f"it does not look like any network of the release (first names: {start}), needed {model.name}. {problems}"
+        )
+    if look == Identity(model.name, len(model.classes)):
+        return f"it looks like {model.name}, but {problems}"
+    other = "" if look.name == model.name else f", not {model.name}"
+    classes = f"{look.num_classes} classes" + ("" if other else f", not {len(model.classes)}")
+    call = f"load_model({look.name!r}, num_classes={look.num_classes})"
+    return f"this looks like {look.name} with {classes}{other}: build the model with {call}"

@@ -37,7 +37,10 @@ class Match:
         kinds = (
             (f"{len(self.missing)} missing", by_module(self.missing)),
             (f"{len(self.unexpected)} not used", by_module(self.unexpected)),
-            (f"{len(self.misfits)} of another shape or kind", ", ".join(map(printable, self.misfits[:FIRST]))),
+            (
+                f"{len(self.misfits)} of another shape or kind, or not finite",
+                ", ".join(map(printable, self.misfits[:FIRST])),
+            ),
         )
         return "; ".join(f"{count}: {names}" for count, names in kinds if names)
 
@@ -90,6 +93,8 @@ def match(
             if not _numbers(source) or _essential(source) != _essential(target):
                 kind = "" if _numbers(source) else f" {source.dtype}"
                 result.misfits.append(f"{name} {_shape(source)}{kind}, needed {_shape(target)}")
+            elif not source.isfinite().all():
+                result.misfits.append(f"{name} holds NaN or infinite numbers")
             else:
                 result.pairs.append((target, source.reshape(target.shape)))
     result.missing = sorted(wanted.keys() - seen - set(optional))

@@ -293,6 +293,17 @@ def test_half_precision_stays_near(short, images):
     assert (half - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_finite_on_maps_of_other_sizes(short, dtype):
+    try:
+        with torch.no_grad():
+            for height, width in ((64, 96), (96, 128), (128, 128), (65, 70)):
+                images = torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+                assert short.to(dtype)(images.to(dtype)).isfinite().all()
+    finally:
+        short.float()
+
+
 def test_exported_network_takes_any_batch(short, images):
     exported = torch.export.export(short, (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=8)},))
     with torch.no_grad():

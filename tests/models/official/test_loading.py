@@ -57,7 +57,7 @@ def test_the_list_of_names_here_is_that_of_the_release(name):
 def test_every_network_takes_exactly_the_tensors_of_the_release(name):
     with torch.device("meta"):
         model = load_model(name, num_classes=19)
-    state_dict = {key: torch.empty(shape) for key, shape in release_names(name, 19).items()}
+    state_dict = {key: torch.zeros(shape) for key, shape in release_names(name, 19).items()}
     match = match_official(model, state_dict, "the release")
     learned = [key for key, tensor in model.state_dict().items() if tensor.is_floating_point()]
     constants = [key for key in learned if key.endswith(("hamming_lowpass", "hamming_highpass", "init_pos"))]
@@ -205,13 +205,17 @@ def test_names_are_grouped_by_module():
 def test_a_transposed_or_broken_tensor_is_not_bent_into_shape(model, tensors):
     key = "decode_head.offset_learning.cls_repr"
     transposed = tensors | {key: tensors[key].transpose(1, 2).contiguous()}
-    fingerprint_after_refusal(model, transposed, f"1 of another shape or kind: {key} 1x256x7, needed 7x256|256 classes")
+    fingerprint_after_refusal(
+        model, transposed, f"1 of another shape or kind, or not finite: {key} 1x256x7, needed 7x256|256 classes"
+    )
     packed = "backbone.layers.0.1.0.attn.attn.in_proj_bias"
     fingerprint_after_refusal(model, tensors | {packed: torch.zeros(2)}, f"{packed} 2")
     whole = tensors | {packed: torch.zeros(96, dtype=torch.int64)}
     fingerprint_after_refusal(model, whole, f"{packed} 32 torch.int64, needed 32")
     fingerprint_after_refusal(model, tensors | {packed: torch.zeros(96, device="meta")}, packed)
     fingerprint_after_refusal(model, tensors | {packed: torch.zeros(96).to_sparse()}, packed)
+    broken = tensors | {packed: torch.full((96,), float("nan"))}
+    fingerprint_after_refusal(model, broken, f"{packed} holds NaN or infinite numbers")
 
 
 def test_two_names_for_one_of_our_tensors_are_refused(model, tensors):
