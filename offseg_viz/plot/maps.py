@@ -22,6 +22,7 @@ from offseg_viz.plot.figure import StaticFigure
 from offseg_viz.plot.summary import summarize
 
 _STRIPES = 8
+_LONGEST_LEGEND = 36
 
 
 def plot_map(
@@ -214,13 +215,21 @@ def _color_bar(figure, mappable, axes: list[Axes]) -> None:
 
 
 def _legend(maps: list[xr.DataArray], classes: ClassList) -> list[Patch]:
-    """A patch for each class that occurs in `maps`, the most frequent first, and one for ignored cells."""
+    """A patch for each class that occurs in `maps`, the most frequent first, and one for ignored cells.
+
+    Of very many classes only the first have a patch, and how many more there are is said.
+    """
     if not maps:
         return []
     values = np.concatenate([m.values[m.values != IGNORE_INDEX] for m in maps])
     counts = np.bincount(values, minlength=len(classes))
     present = sorted(np.flatnonzero(counts), key=lambda k: (-counts[k], k))
-    handles = [Patch(facecolor=classes.colors[k], edgecolor=theme.HAIRLINE, label=classes.names[k]) for k in present]
+    handles = [
+        Patch(facecolor=classes.colors[k], edgecolor=theme.HAIRLINE, label=classes.names[k])
+        for k in present[:_LONGEST_LEGEND]
+    ]
+    if len(present) > _LONGEST_LEGEND:
+        handles.append(Patch(facecolor="none", edgecolor="none", label=f"and {len(present) - _LONGEST_LEGEND} more"))
     if any((m.values == IGNORE_INDEX).any() and grid.empty_name(m) == "ignored" for m in maps):
         handles.append(Patch(facecolor="#e9e9e9", edgecolor=theme.QUIET, hatch="////", label="ignored"))
     return handles

@@ -124,3 +124,12 @@ def test_a_map_that_does_not_fit_is_refused(offset_record, make_record, similari
 
 def test_a_prediction_is_drawn_too(per_pixel_record):
     assert "prediction (y 5, x 7)" in plot_map(prediction(per_pixel_record), over=per_pixel_record).summary
+
+
+def test_of_very_many_classes_the_legend_names_the_most_frequent(similarity):
+    numbers = np.minimum(np.arange(35).reshape(5, 7), 33).astype(np.uint8)  # 34 classes, the last one twice
+    legend = [text.get_text() for text in plot_map(similarity.copy(data=numbers)).legends[0].get_texts()]
+    assert legend[:2] == ["class 33", "class 0"] and len(legend) == 34
+    wide = similarity.isel(x=[0] * 14).assign_coords(x=np.arange(14.0)).copy(data=np.arange(70).reshape(5, 14) % 60)
+    legend = [text.get_text() for text in plot_map(wide.astype(np.uint8)).legends[0].get_texts()]
+    assert legend[0] == "class 0" and legend[-1] == "and 24 more" and len(legend) == 37
