@@ -104,7 +104,7 @@ class Segmenter(nn.Module):
             raise ModelError(f"images {found} are too small; sides of {SIDE} pixels or more are needed")
         weight = next(self.parameters())
         if images.dtype != weight.dtype and not torch.is_autocast_enabled(images.device.type):
-            hint = "images.to(weights' dtype)" if images.is_floating_point() else HOW
+            hint = f"images.to({weight.dtype})" if images.is_floating_point() else HOW
             raise ModelError(f"the images are {images.dtype}, the weights {weight.dtype}; needed the same: {hint}")
         has_values = type(images) is Tensor and not torch.compiler.is_compiling()  # fake and traced tensors have none
         if has_values and images.numel() == 0:
