@@ -72,22 +72,21 @@ def match_official(model: Segmenter, state_dict: Mapping[str, Tensor], where: st
             "model.load_state_dict(...) takes them"
         )
     found = match(model.state_dict(), state_dict, names_of(model.name), UNUSED)
-    if problems := found.problems():
-        raise CheckpointError(f"{where} is not loaded: {_reason(model, state_dict, problems)}")
+    if found.problems():
+        raise CheckpointError(f"{where} is not loaded: {_reason(model, state_dict, found)}")
     return found
 
 
-def _reason(model: Segmenter, state_dict: Mapping[str, Tensor], problems: str) -> str:
-    """Which call fits the checkpoint where it is of another network, else the `problems` with this one."""
+def _reason(model: Segmenter, state_dict: Mapping[str, Tensor], found: Match) -> str:
+    """Which call fits the checkpoint where it is of another network, else the problems with this one, by name."""
     look = identify(state_dict)
     if look.name is None:
         start = ", ".join(printable(name) for name in list(state_dict)[:2])
-        return (
-            f"it does not look like any network of the release (first names: {start}), needed {model.name}. {problems}"
-        )
+        look_like = f"it does not look like any network of the release (first names: {start})"
+        return f"{look_like}, needed {model.name}. {found.problems()}"
     if look == Identity(model.name, len(model.classes)):
-        return f"it looks like {model.name}, but {problems}"
+        return f"it looks like {model.name}, but {found.problems()}"
     other = "" if look.name == model.name else f", not {model.name}"
     classes = f"{look.num_classes} classes" + ("" if other else f", not {len(model.classes)}")
     call = f"load_model({look.name!r}, num_classes={look.num_classes})"
-    return f"this looks like {look.name} with {classes}{other}: build the model with {call}"
+    return f"this looks like {look.name} with {classes}{other}: build the model with {call} ({found.summary()})"

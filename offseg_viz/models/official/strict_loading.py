@@ -34,15 +34,17 @@ class Match:
 
     def problems(self) -> str:
         """What does not fit, or an empty text: counts, and the first ten names of each kind grouped by module."""
-        kinds = (
-            (f"{len(self.missing)} missing", by_module(self.missing)),
-            (f"{len(self.unexpected)} not used", by_module(self.unexpected)),
-            (
-                f"{len(self.misfits)} of another shape or kind, or not finite",
-                ", ".join(map(printable, self.misfits[:FIRST])),
-            ),
-        )
-        return "; ".join(f"{count}: {names}" for count, names in kinds if names)
+        names = by_module(self.missing), by_module(self.unexpected), ", ".join(map(printable, self.misfits[:FIRST]))
+        return "; ".join(f"{count}: {text}" for count, text in zip(self._counts(), names, strict=True) if text)
+
+    def summary(self) -> str:
+        """The counts of `problems` without the names."""
+        kinds = self.missing, self.unexpected, self.misfits
+        return ", ".join(count for count, kind in zip(self._counts(), kinds, strict=True) if kind)
+
+    def _counts(self) -> tuple[str, str, str]:
+        misfits = f"{len(self.misfits)} of another shape or kind, or not finite"
+        return f"{len(self.missing)} missing", f"{len(self.unexpected)} not used", misfits
 
     @torch.no_grad()
     def copy(self) -> None:
