@@ -7,34 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from offseg_viz.models.cost import available_models
+from offseg_viz.models.cost import HEADINGS, available_models, shown_figures
 
 RESULTS = Path(__file__).parent / "results" / "model-costs.md"
-COLUMNS = {
-    "params_m": "params",
-    "params_published_m": "params published",
-    "paper_params_m": "params in the paper",
-    "conv_g": "conv",
-    "matmul_g": "matmul",
-    "gflops": "mult-adds",
-    "published_gflops": "mult-adds published",
-    "paper_gflops": "mult-adds in the paper",
-}
-
 
 def markdown(table: pd.DataFrame, notes: list[str]) -> str:
     """The table with its remarks as numbered notes."""
-    lines = [f"| network | {' | '.join(COLUMNS.values())} | note |", "|---|" + "---:|" * (len(COLUMNS) + 1)]
+    lines = [f"| network | {' | '.join(HEADINGS.values())} | note |", "|---|" + "---:|" * (len(HEADINGS) + 1)]
     for name, row in table.iterrows():
-        values = ["" if pd.isna(row[column]) else f"{row[column]:.{digits(column)}f}" for column in COLUMNS]
         note = str(notes.index(row.remark) + 1) if row.remark else ""
-        lines.append(f"| {name} | {' | '.join(values)} | {note} |")
+        lines.append(f"| {name} | {' | '.join(shown_figures(row))} | {note} |")
     return "\n".join(lines)
-
-
-def digits(column: str) -> int:
-    """The paper prints one digit behind the point."""
-    return 1 if column.startswith("paper") else 2
 
 
 def main() -> None:

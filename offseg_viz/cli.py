@@ -179,29 +179,18 @@ def models(
     size: Annotated[str, typer.Option(help="Input as HEIGHTxWIDTH; 1024x2048 for Cityscapes.")] = "512x512",
 ) -> None:
     """List the networks with their parameters and multiply-adds, beside the paper's figures."""
-    from offseg_viz.models.cost import available_models
+    from offseg_viz.models.cost import HEADINGS, available_models, shown_figures
 
     with console.status("counting"):
         table = available_models(num_classes, size=parse_size(size))
     notes = [remark for remark in dict.fromkeys(table.remark) if remark]
     shown = Table(title=f"{num_classes} classes, {size.lower()}; parameters in millions, multiply-adds in billions")
     shown.add_column("name", no_wrap=True)
-    columns = {
-        "params_m": "params",
-        "params_published_m": "params\npublished",
-        "paper_params_m": "params\nin the paper",
-        "conv_g": "conv",
-        "matmul_g": "matmul",
-        "gflops": "mult-adds",
-        "published_gflops": "mult-adds\npublished",
-        "paper_gflops": "mult-adds\nin the paper",
-        "paper_gain_ade20k": "gain",
-    }
-    for heading in (*columns.values(), "note"):
-        shown.add_column(heading, justify="right", no_wrap=True)
+    for heading in (*HEADINGS.values(), "gain", "note"):
+        shown.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
     for name, row in table.iterrows():
-        values = ["" if row[c] is None or row[c] != row[c] else f"{row[c]:.{digits(c)}f}" for c in columns]
-        shown.add_row(str(name), *values, str(notes.index(row.remark) + 1) if row.remark else "")
+        gain = "" if row.paper_gain_ade20k != row.paper_gain_ade20k else f"{row.paper_gain_ade20k:.1f}"
+        shown.add_row(str(name), *shown_figures(row), gain, str(notes.index(row.remark) + 1) if row.remark else "")
     Console(width=max(Console().width, 140)).print(shown)  # in a narrow place lines wrap, but no figure is cut
     typer.echo(
         "published: with the 1x1 convolution that the release keeps unused, and with the equations as they are "
@@ -264,11 +253,6 @@ def model_and_samples(model: str | None, weights: str | None, data: str, split: 
             raise ModelError("found neither --model nor --weights; needed a model, or a file of weights that names one")
         model = read_weights(weights).model
     return load_model(model, weights=weights or data), samples
-
-
-def digits(column: str) -> int:
-    """Digits behind the point in the table of models: the paper prints one."""
-    return 1 if column.startswith("paper") else 2
 
 
 def parse_size(text: str) -> tuple[int, int]:

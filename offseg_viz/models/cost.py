@@ -113,6 +113,25 @@ def available_models(num_classes: int = 150, *, size: tuple[int, int] = (512, 51
     return pd.DataFrame(rows).set_index("name")
 
 
+HEADINGS = {
+    "params_m": "params",
+    "params_published_m": "params published",
+    "paper_params_m": "params in the paper",
+    "conv_g": "conv",
+    "matmul_g": "matmul",
+    "gflops": "mult-adds",
+    "published_gflops": "mult-adds published",
+    "paper_gflops": "mult-adds in the paper",
+}
+"""The figures of `available_models` and what they are called where they are shown."""
+
+
+def shown_figures(row: pd.Series) -> list[str]:
+    """The figures of one network in the order of `HEADINGS`; the paper prints one digit, empty where it has none."""
+    digits = {column: 1 if column.startswith("paper") else 2 for column in HEADINGS}
+    return ["" if pd.isna(row[column]) else f"{row[column]:.{digits[column]}f}" for column in HEADINGS]
+
+
 @contextmanager
 def hollow_model(name: str, num_classes: int) -> Iterator[Segmenter]:
     """A network of shapes only: within the ``with``, no weight is drawn and no tensor made there holds numbers."""

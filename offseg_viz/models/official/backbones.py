@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from offseg_viz.errors import CheckpointError
-from offseg_viz.models.official.checkpoint import printable, read_foreign, state_dict_in
+from offseg_viz.models.official.checkpoint import given_state_dict, printable
 from offseg_viz.models.official.identification import HEADS, OFFSEG_SIZES, identify_backbone
 from offseg_viz.models.official.names import names_of
 from offseg_viz.models.official.strict_loading import match
@@ -31,10 +31,7 @@ def load_backbone_weights(model: Segmenter, weights: str | Path | Mapping[str, T
         If the file is missing, damaged, or would execute code; if it is of another backbone or size, saying which; if
         tensors are missing, left over or of another shape, naming the first ten.
     """
-    if isinstance(weights, Mapping):
-        where, state_dict = "this state dict", state_dict_in(weights, "this mapping")
-    else:
-        where, state_dict = str(weights), read_foreign(weights).state_dict
+    where, state_dict = given_state_dict(weights)
     start = "backbone."
     if any(name.startswith(start) for name in state_dict):  # a whole network
         state_dict = {name.removeprefix(start): state_dict[name] for name in state_dict if name.startswith(start)}

@@ -105,6 +105,19 @@ def state_dict_in(contents: object, where: str) -> dict[str, Tensor]:
     return state_dict
 
 
+def given_state_dict(weights: str | Path | Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """What errors call the weights that a user gives, a path or a mapping, and their tensors by name.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_foreign` and `state_dict_in`.
+    """
+    if isinstance(weights, Mapping):
+        return "this state dict", state_dict_in(weights, "this mapping")
+    return str(weights), read_foreign(weights).state_dict
+
+
 def own_format(path: Path) -> str:
     """The sentence for a file of this package that is given where a published one is needed."""
     return f"{path} was written by offseg_viz itself; load_model(name, weights={str(path)!r}) reads it"

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from offseg_viz.errors import CheckpointError, ModelError
-from offseg_viz.models.official.checkpoint import printable, read_foreign, state_dict_in
+from offseg_viz.models.official.checkpoint import given_state_dict, printable
 from offseg_viz.models.official.identification import Identity, identify
 from offseg_viz.models.official.names import names_of
 from offseg_viz.models.official.strict_loading import Match, match
@@ -47,10 +47,7 @@ def load_official_weights(model: Segmenter, weights: str | Path | Mapping[str, T
     if not isinstance(model, Segmenter):
         found = type(model).__name__
         raise ModelError(f"load_official_weights(model, weights) needs a network of load_model() first, found {found}")
-    if isinstance(weights, Mapping):
-        where, state_dict = "this state dict", state_dict_in(weights, "this mapping")
-    else:
-        where, state_dict = str(weights), read_foreign(weights).state_dict
+    where, state_dict = given_state_dict(weights)
     found = match_official(model, state_dict, where)
     if found.ignored[AUXILIARY]:
         warnings.warn(f"{where}: {found.ignored[AUXILIARY]} tensors left out, {AUXILIARY}", stacklevel=2)

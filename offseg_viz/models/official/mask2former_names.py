@@ -12,7 +12,9 @@ import re
 
 from torch import Tensor
 
-RENAMES = (
+from offseg_viz.models.official.renaming import Renames, renamed, unpacked
+
+RENAMES: Renames = (
     # Swin: to the names of transformers
     (r"^backbone\.patch_embed\.projection\.", "backbone.embeddings.patch_embeddings.projection."),
     (r"^backbone\.patch_embed\.norm\.", "backbone.embeddings.norm."),
@@ -62,14 +64,10 @@ RENAMES = (
 
 def mask2former_names(name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
     """Our name(s) of one of their tensors, and the tensor in our order."""
-    ours = name
-    for pattern, replacement in RENAMES:
-        ours = re.sub(pattern, replacement, ours)
+    ours = renamed(name, RENAMES)
     packed = re.match(r"(.*)\.packed\.(weight|bias)$", ours)
     if packed:
-        prefix, kind = packed.groups()
-        names = (f"{prefix}.{letter}_proj.{kind}" for letter in "qkv")
-        return list(zip(names, tensor.chunk(3), strict=True))
+        return unpacked(*packed.groups(), tensor)
     if re.match(r"backbone\.stages\.\d\.downsample\.(norm|reduction)\.", ours):
         return [(ours, _neighbour_by_neighbour(tensor))]
     return [(ours, tensor)]

@@ -7,8 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from offseg_viz.models.official.mask2former_names import mask2former_names
-
-Renames = tuple[tuple[str, str | Callable[[re.Match], str]], ...]
+from offseg_viz.models.official.renaming import Renames, renamed, unpacked
 
 OFFSEG: Renames = (
     # EfficientFormerV2: convolutions and their norms as pairs (0, 1)
@@ -96,12 +95,9 @@ def names_of(model: str) -> Callable[[str, Tensor], list[tuple[str, Tensor]]]:
 
 
 def _renamed(renames: Renames, name: str, tensor: Tensor) -> list[tuple[str, Tensor]]:
-    ours = name
-    for pattern, replacement in renames:
-        ours = re.sub(pattern, replacement, ours)
+    ours = renamed(name, renames)
     packed = re.match(r"(.*)\.attn\.attn\.in_proj_(weight|bias)$", ours)
     if packed:
         prefix, kind = packed.groups()
-        names = (f"{prefix}.attention.{letter}_proj.{kind}" for letter in "qkv")
-        return list(zip(names, tensor.chunk(3), strict=True))
+        return unpacked(f"{prefix}.attention", kind, tensor)
     return [(ours, tensor)]
