@@ -1,98 +1,130 @@
 """Per-pixel classification against offset learning: the same recipe, data and seeds, trained from scratch.
 
-    python benchmarks/compare_heads.py --model nano --data scenes --seeds 3
+    python benchmarks/compare_heads.py --model nano --data scenes --seeds 5 --jobs 2
+    python benchmarks/compare_heads.py --model segformer-b0 --also offseg-t --data camvid --root path/to/camvid
 
 Trains every pair through the command line of the package (a run that is there already is kept, one that was stopped
-goes on), measures it on a split that training never saw, and writes the table to benchmarks/results/.
+goes on), measures it on a split that training never saw, and writes table, numbers and logs to benchmarks/results/.
 """
 
 import json
-import re
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from scipy import stats
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+MEASURES = {"miou": "mIoU", "macc": "mAcc", "aacc": "aAcc", "boundary_iou": "boundary IoU", "small_recall": "small"}
 
 
-def cli(*arguments: str) -> str:
-    """Run offseg-viz with progress on the terminal and return what it printed."""
+def cli(threads: int, *arguments: str) -> None:
+    """Run offseg-viz on so many threads, with its progress on the terminal."""
     command = [sys.executable, "-m", "offseg_viz.cli", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 
-def measure(model: str, data: str, split: str, seed: int, runs: Path, extra: list[str]) -> dict[str, float]:
-    """mIoU, mAcc and aAcc in percent and the seconds of training of one run."""
+def measure(model: str, seed: int, *, data: str, split: str, runs: Path, root: list, more: list, jobs: int) -> dict:
+    """Train one run where it is not there yet and measure it; figures in percent."""
     out = runs / f"{data}-{model}-seed{seed}"
+    threads = max(1, os.cpu_count() // jobs)
+    workers = ["--workers", str(max(1, 2 // jobs))]
     if not (out / "model.safetensors").is_file():
         resume = ["--resume"] if (out / "last.ckpt").is_file() else []
-        cli("train", "--model", model, "--data", data, "--out", str(out), "--seed", str(seed), *extra, *resume)
-    root = extra[extra.index("--root") : extra.index("--root") + 2] if "--root" in extra else []
-    weights = str(out / "model.safetensors")
-    printed = cli("evaluate", "--model", model, "--data", data, "--split", split, "--weights", weights, *root)
-    values = re.search(r"mIoU ([\d.]+)\s+mAcc ([\d.]+)\s+aAcc ([\d.]+)", printed).groups()
-    seconds = json.loads((out / "run.json").read_text())["seconds"]
-    return dict(zip(("miou", "macc", "aacc"), map(float, values), strict=True)) | {"seconds": seconds, "seed": seed}
+        recipe = ["--recipe", f"{model}/{data}", "--seed", str(seed), "--validate-on", "none", *more]
+        cli(threads, "train", *recipe, "--out", str(out), *root, *workers, *resume)
+    if not (out / split / "metrics.json").is_file():
+        weights = ["--weights", str(out / "model.safetensors"), "--data", data, "--split", split]
+        cli(threads, "evaluate", *weights, "--out", str(out / split), *root, *workers)
+    found = json.loads((out / split / "metrics.json").read_text())
+    notes = json.loads((out / "run.json").read_text())
+    row = {name: 100 * found[name] if found[name] is not None else float("nan") for name in MEASURES}
+    return {"model": model, "seed": seed} | row | {"seconds": notes["seconds"], "command": " ".join(notes["command"])}
 
 
-def markdown(model: str, data: str, split: str, recipe: dict, results: dict[str, list[dict]]) -> str:
-    """The results as a Markdown table: a row a seed and a head, then mean and sample standard deviation."""
+def interval(differences: list[float]) -> tuple[float, float]:
+    """95 % confidence interval of the mean of paired differences, by Student's t."""
+    mean, count = statistics.mean(differences), len(differences)
+    half = stats.t.ppf(0.975, count - 1) * statistics.stdev(differences) / count**0.5
+    return mean - half, mean + half
+
+
+def differences(rows: list[dict], plain: str, other: str, name: str) -> list[float]:
+    """Other minus plain, seed by seed."""
+    by_seed = [{row["seed"]: row[name] for row in rows if row["model"] == model} for model in (plain, other)]
+    return [by_seed[1][seed] - by_seed[0][seed] for seed in by_seed[0]]
+
+
+def markdown(rows: list[dict], plain: str, data: str, split: str, recipe: dict, command: str) -> str:
+    """A row a run, mean and spread of every network, and the paired differences to the plain one."""
     shown = ("steps", "batch_size", "crop", "scale", "learning_rate", "head_multiplier", "weight_decay", "warmup_steps")
+    models = list(dict.fromkeys(row["model"] for row in rows))
     lines = [
-        f"# {model} and {model}-offset on {data}, {split} split",
+        f"# {', '.join(models)} on {data}, {split} split",
         "",
-        "Same recipe, data, order of crops and seeds for both: " + ", ".join(f"{k} {recipe[k]}" for k in shown) + ".",
+        f"`{command}`. Same recipe, data, order of crops and seeds for all: "
+        + ", ".join(f"{name} {recipe[name]}" for name in shown)
+        + ". Percent; small: share of the objects below 32 x 32 pixels that are found.",
         "",
-        "| head | seed | mIoU | mAcc | aAcc | training, s |",
-        "|---|---|---|---|---|---|",
+        f"| network | seed | {' | '.join(MEASURES.values())} | training, s |",
+        "|---|---|" + "---:|" * (len(MEASURES) + 1),
     ]
-    for name, rows in results.items():
-        for row in rows:
-            cells = (f"{row[key]:.2f}" for key in ("miou", "macc", "aacc"))
-            lines.append(f"| {name} | {row['seed']} | {' | '.join(cells)} | {row['seconds']:.0f} |")
-    for name, rows in results.items():
+    for row in sorted(rows, key=lambda row: (models.index(row["model"]), row["seed"])):
+        cells = " | ".join(f"{row[name]:.2f}" for name in MEASURES)
+        lines.append(f"| {row['model']} | {row['seed']} | {cells} | {row['seconds']:.0f} |")
+    for model in models:
         cells = []
-        for key in ("miou", "macc", "aacc"):
-            values = [row[key] for row in rows]
-            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.2f}{spread}")
-        lines.append(f"| **{name}** | mean of {len(rows)} | {' | '.join(cells)} | |")
-    plain, offset = results.values()
-    gains = [b["miou"] - a["miou"] for a, b in zip(plain, offset, strict=True)]
-    text = ", ".join(f"{gain:+.2f}" for gain in gains)
-    spread = f" (standard deviation {statistics.stdev(gains):.2f})" if len(gains) > 1 else ""
-    lines += ["", f"Gain of offset learning in mIoU, seed by seed: {text}; mean {statistics.mean(gains):+.2f}{spread}."]
+        for name in MEASURES:
+            values = [row[name] for row in rows if row["model"] == model]
+            cells.append(f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""))
+        lines.append(f"| **{model}** | mean of {len(values)} | {' | '.join(cells)} | |")
+    for other in models[1:]:
+        cells = []
+        for name in MEASURES:
+            found = differences(rows, plain, other, name)
+            text = f"{statistics.mean(found):+.2f}"
+            cells.append(text + ("" if len(found) < 2 else " [{:+.2f}, {:+.2f}]".format(*interval(found))))
+        lines.append(f"| **{other} - {plain}** | paired, 95 % interval | {' | '.join(cells)} | |")
     return "\n".join(lines) + "\n"
 
 
 def main(
     model: Annotated[str, typer.Option(help="The network without -offset.")] = "nano",
+    also: Annotated[list[str] | None, typer.Option(help="Further networks to train beside the pair.")] = None,
     data: Annotated[str, typer.Option(help="scenes or camvid.")] = "scenes",
     root: Annotated[Path | None, typer.Option(help="Folder of camvid.")] = None,
     split: Annotated[str, typer.Option(help="Split to measure on.")] = "test",
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 .. SEEDS - 1.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 .. SEEDS - 1.")] = 5,
     steps: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the cores.")] = 1,
     runs: Annotated[Path, typer.Option(help="Where the runs are kept.")] = Path("runs"),
 ) -> None:
-    """Train and measure all pairs, print and write the table."""
-    extra = (
-        ["--validate-on", "none"] + (["--root", str(root)] if root else []) + (["--steps", str(steps)] if steps else [])
-    )
-    results = {name: [] for name in (model, f"{model}-offset")}
-    for seed in range(seeds):
-        for name, rows in results.items():
-            rows.append(measure(name, data, split, seed, runs, extra))
+    """Train and measure all, print and write the table."""
+    options = {"data": data, "split": split, "runs": runs, "jobs": jobs}
+    options |= {"root": ["--root", str(root)] if root else [], "more": ["--steps", str(steps)] if steps else []}
+    models = [model, f"{model}-offset", *(also or [])]
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(measure, name, seed, **options) for seed in range(seeds) for name in models]
+        rows = [future.result() for future in waiting]
     recipe = json.loads((runs / f"{data}-{model}-seed0" / "run.json").read_text())["recipe"]
-    table = markdown(model, data, split, recipe, results)
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"{model}-{data}.md").write_text(table)
-    (HERE / "results" / f"{model}-{data}.json").write_text(
-        json.dumps({"recipe": recipe, "runs": results}, indent=2) + "\n"
-    )
+    command = f"python benchmarks/compare_heads.py --model {model} --data {data} --seeds {seeds}"
+    command += "".join(f" --also {name}" for name in also or []) + (f" --steps {steps}" if steps else "")
+    table = markdown(rows, model, data, split, recipe, command)
+    (RESULTS / "logs").mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{model}-{data}.md").write_text(table)
+    (RESULTS / f"{model}-{data}.json").write_text(json.dumps({"recipe": recipe, "runs": rows}, indent=1) + "\n")
+    for row in rows:
+        name = f"{data}-{row['model']}-seed{row['seed']}"
+        log = sorted((runs / name / "log").glob("*/metrics.csv"))
+        shutil.copy(log[-1], RESULTS / "logs" / f"{name}.csv")
     print(table)
 
 

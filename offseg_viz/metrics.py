@@ -24,6 +24,21 @@ def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int
         If the shapes differ (resize the prediction to the label first), or a counted pixel has a label or a
         prediction outside 0 .. K-1.
     """
+    label, prediction, counted = checked_maps(label, prediction, num_classes)
+    pairs = label[counted].astype(np.int64) * num_classes + prediction[counted].astype(np.int64)
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def checked_maps(
+    label: np.ndarray, prediction: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Label and prediction as arrays, and which of their pixels count, those not labelled 255: bool of their shape.
+
+    Raises
+    ------
+    DataError
+        As `confusion_matrix` does.
+    """
     label, prediction = np.asarray(label), np.asarray(prediction)
     if label.shape != prediction.shape:
         raise DataError(f"label of shape {label.shape} but prediction of shape {prediction.shape}; resize one of them")
@@ -35,8 +50,7 @@ def confusion_matrix(label: np.ndarray, prediction: np.ndarray, num_classes: int
         if values.size and (values.min() < 0 or values.max() >= num_classes):
             found = f"{name} values from {values.min()} to {values.max()}"
             raise DataError(f"found {found}; needed 0 to {num_classes - 1}, or label {IGNORE_INDEX} for ignored")
-    pairs = label[counted].astype(np.int64) * num_classes + prediction[counted].astype(np.int64)
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return label, prediction, counted
 
 
 def segmentation_metrics(confusion: np.ndarray) -> dict[str, np.ndarray | float]:
@@ -58,22 +72,23 @@ def segmentation_metrics(confusion: np.ndarray) -> dict[str, np.ndarray | float]
     confusion = np.asarray(confusion, dtype=np.float64)
     right = np.diag(confusion)
     labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    iou = _ratio(right, labelled + predicted - right)
-    accuracy = _ratio(right, labelled)
+    iou = ratio_or_nan(right, labelled + predicted - right)
+    accuracy = ratio_or_nan(right, labelled)
     return {
         "iou": iou,
         "accuracy": accuracy,
-        "miou": _mean(iou),
-        "macc": _mean(accuracy),
-        "aacc": float(_ratio(right.sum(), confusion.sum())),
+        "miou": mean_of_present(iou),
+        "macc": mean_of_present(accuracy),
+        "aacc": float(ratio_or_nan(right.sum(), confusion.sum())),
     }
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio_or_nan(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """`part` / `whole`, NaN where the whole is zero."""
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of_present(values: np.ndarray) -> float:
+    """Mean of the values that are not NaN; NaN where there is none."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else float("nan")

@@ -14,7 +14,7 @@ import offseg_viz
 PACKAGE = "offseg_viz"
 ROOT = Path(offseg_viz.__file__).parent
 
-FLOOR_0 = {"terms", "errors", "classes", "normalization", "record", "metrics"}
+FLOOR_0 = {"terms", "errors", "classes", "normalization", "record", "metrics", "shape_metrics"}
 TORCH_SIDE = FLOOR_0 | {"data", "models"}
 LOWER = {
     **{name: FLOOR_0 for name in FLOOR_0},

@@ -22,6 +22,7 @@ USED_WITHOUT_IMPORT = {
     "jupyterlab": "Makefile starts it",
     "nbval": "Makefile runs the notebooks with it",
     "pytest": "runs the tests",
+    "tensorboard": "torch writes its logs with it",
     "zarr": "xarray writes and reads records with it",
 }
 

@@ -1,15 +1,19 @@
 """Data sets by name, and the check that a set can be trained and evaluated on."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from offseg_viz.classes import IGNORE_INDEX
+from offseg_viz.data.published import PUBLISHED
 from offseg_viz.data.sample import Sample, SampleSet
 from offseg_viz.errors import DataError, UnknownNameError
 
-DATASETS = ("scenes", "camvid", "photographs")
+DATASETS = (
+    "scenes", "camvid", "ade20k", "cityscapes", "coco_stuff164k", "pascal_context", "folder", "photographs",
+)  # fmt: skip
 
 
 class SampleCheck(NamedTuple):
@@ -27,15 +31,17 @@ def load_samples(
     Parameters
     ----------
     name
-        "scenes" (generated street and park scenes; nothing to download), "camvid" (needs `root`) or "photographs" (the
-        unlabelled images that lie in the folder `root`).
+        "scenes" (generated street and park scenes; nothing to download); "ade20k", "cityscapes", "coco_stuff164k",
+        "pascal_context" or "camvid" (published, see `offseg_viz.data.published.PUBLISHED`); "folder" (images and label
+        maps of one's own, see `offseg_viz.data.folder`); or "photographs" (the unlabelled images that lie in the
+        folder `root`).
     split
-        "train", "val" or "test"; photographs have no splits, all of them come.
+        "train", "val" or, of scenes, camvid and folder, "test"; photographs have no splits, all of them come.
     root
-        Folder of a data set that lies on disk; scenes take none.
+        Folder of a data set that lies on disk; needed for all but scenes, which take none.
     size
-        Height and width of the scenes in pixels, by default those of the split; a set of photographs comes in its
-        own size and takes none.
+        Height and width of the scenes in pixels, by default those of the split; a set of files comes in its own size
+        and takes none.
 
     Returns
     -------
@@ -60,17 +66,13 @@ def load_samples(
     if size is not None:
         raise DataError(f"{name} come in the size of their files, found size={size!r}; leave size out")
     if root is None:
-        holds = "the one with train/ and trainannot/ in it" if name == "camvid" else "the one in which the images lie"
-        raise DataError(
-            f'{name} needs its folder: load_samples("{name}", root="path/to/{name}") or --root path/to/{name}, {holds}'
-        )
+        raise DataError(_needed_root(name))
     if name == "photographs":
-        from offseg_viz.data.photographs import photograph_samples
+        from offseg_viz.data.folder import photograph_samples
 
         return photograph_samples(root)
-    from offseg_viz.data.camvid import camvid_samples
-
-    return camvid_samples(root, split=split)
+    reader = import_module(f"offseg_viz.data.{name}")
+    return getattr(reader, f"{name}_samples")(root, split=split)
 
 
 def check_samples(samples: SampleSet, *, progress: bool = False) -> SampleCheck:
@@ -113,6 +115,16 @@ def check_samples(samples: SampleSet, *, progress: bool = False) -> SampleCheck:
     if not pixels.any():
         raise DataError(f"every pixel of the {len(samples)} {samples.dataset} samples is ignored; needed some labels")
     return SampleCheck(pixels, len(samples))
+
+
+def _needed_root(name: str) -> str:
+    path, rest = f"path/to/{name}", "the one in which the images lie"
+    if name == "folder":
+        path, rest = "path/to/folder", "the one with images/, labels/ and classes.txt in it"
+    if name in PUBLISHED:
+        layout, obtain = PUBLISHED[name].layout, PUBLISHED[name].obtain
+        path, rest = f"path/to/{layout.splitlines()[0].strip('/')}", f"laid out as\n{layout}\n{obtain}"
+    return f'{name} needs its folder: load_samples("{name}", root="{path}") or --root {path}, {rest}'
 
 
 def _count_pixels(sample: Sample, num_classes: int) -> np.ndarray:

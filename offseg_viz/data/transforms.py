@@ -1,11 +1,15 @@
 """Training augmentation of an image and its label map, in step: scale, crop, flip, photometric distortion, padding.
 
 Images are (H, W, 3) uint8 RGB, labels (H, W) uint8 with 255 = ignored. The order, the ranges and the arithmetic are
-those of the recipes by which the models of arXiv 2508.08811 are trained (Sec. 4). Every function returns arrays of its
-own and leaves its input as it was; label values are moved and repeated, never interpolated.
+those of the recipes by which the models of arXiv 2508.08811 are trained (Sec. 4), as mmsegmentation 1.x computes them.
+Every function returns arrays of its own and leaves its input as it was; label values are moved and repeated, never
+interpolated.
+
+One thing is a little different: padding comes before normalisation, with the mean colour in whole grey levels, where
+mmsegmentation pads with 0 after it. Padded pixels so become less than 0.01 away from 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import cv2
 import numpy as np
@@ -23,21 +27,30 @@ PAD_COLOR = tuple(round(channel) for channel in IMAGE_MEAN)
 """Colour of padded pixels: the mean image colour, which is zero (to half a grey level) after normalisation."""
 
 Pair = tuple[np.ndarray, np.ndarray]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class TrainTransform:
     """The training augmentation, called as ``transform(image, label, rng)``.
 
-    In this order: random scale, random crop, horizontal flip, photometric distortion of the image, padding at the
-    bottom and the right where the scaled image is smaller than the crop.
+    In this order: random size, random crop, horizontal flip, photometric distortion of the image, padding at the
+    bottom and the right where the resized image is smaller than the crop. The aspect ratio is kept.
 
     Parameters
     ----------
     crop
         Height and width of what comes out, in pixels.
+    resize
+        Sides of the box, in pixels, that a factor from `scale` is drawn for and the image is fitted into: see
+        `random_scale`. None takes the image's own size.
     scale
-        Least and greatest factor on the size of the image, drawn uniformly; (1, 1) keeps the size.
+        Least and greatest factor on the box, drawn uniformly; (1, 1) without `resize` keeps the size.
+    short_sides
+        If given, one of these becomes the short side of the image, in pixels, instead of `resize` and `scale`: see
+        `random_short_side`.
+    longest
+        Where the long side would become longer than this, the image is made smaller; with `short_sides` only.
     flip
         Probability of a horizontal flip.
     photometric
@@ -52,8 +65,12 @@ class TrainTransform:
         If a parameter is out of its range, or a call gets anything but a uint8 image and a uint8 label of its size.
     """
 
-    crop: tuple[int, int]
+    crop: Size
+    _: KW_ONLY
+    resize: Size | None = None
     scale: tuple[float, float] = (0.5, 2.0)
+    short_sides: tuple[int, ...] = ()
+    longest: int = 2048
     flip: float = 0.5
     photometric: bool = True
     cat_max_ratio: float = 0.75
@@ -61,8 +78,14 @@ class TrainTransform:
     def __post_init__(self):
         if len(self.crop) != 2 or min(self.crop) < 1:
             raise DataError(f"crop is {self.crop}, needed height and width of at least one pixel")
+        if self.resize is not None and (len(self.resize) != 2 or min(self.resize) < 1):
+            raise DataError(f"resize is {self.resize}, needed None or two sides of at least one pixel")
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1]:
             raise DataError(f"scale is {self.scale}, needed a least and a greatest factor above 0")
+        if any(side < 1 for side in self.short_sides):
+            raise DataError(f"short_sides are {self.short_sides}, needed sides of at least one pixel, or none")
+        if self.longest < 1:
+            raise DataError(f"longest is {self.longest}, needed at least one pixel")
         if not 0 <= self.flip <= 1:
             raise DataError(f"flip is {self.flip}, needed a probability from 0 to 1")
         if not 0 < self.cat_max_ratio <= 1:
@@ -71,7 +94,10 @@ class TrainTransform:
     def __call__(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> Pair:
         """Return image (h, w, 3) uint8 and label (h, w) uint8, (h, w) being `crop`."""
         _check_pair(image, label)
-        image, label = random_scale(image, label, rng, scale=self.scale)
+        if self.short_sides:
+            image, label = random_short_side(image, label, rng, short_sides=self.short_sides, longest=self.longest)
+        else:
+            image, label = random_scale(image, label, rng, scale=self.scale, box=self.resize)
         image, label = random_crop(image, label, rng, size=self.crop, cat_max_ratio=self.cat_max_ratio)
         image, label = random_flip(image, label, rng, probability=self.flip)
         if self.photometric:
@@ -79,24 +105,90 @@ class TrainTransform:
         return pad(image, label, size=self.crop)
 
 
-def random_scale(image: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, scale: tuple[float, float]) -> Pair:
-    """Resize both by one factor drawn uniformly from `scale`; image bilinear, label nearest.
+def size_in_box(height: int, width: int, box: Size) -> Size:
+    """Height and width of an image resized to just fit into a box, its aspect ratio kept to half a pixel.
 
-    The aspect ratio is kept: both sides are cut to whole pixels first, the smaller of the two factors left by that
-    is used, and the new sides are rounded. No side becomes shorter than one pixel.
+    The longer side of the box is for the longer side of the image, whichever way either lies. Sides are rounded half
+    up, and none becomes shorter than one pixel.
+
+    Examples
+    --------
+    >>> size_in_box(300, 400, (2048, 512)), size_in_box(400, 300, (2048, 512)), size_in_box(100, 800, (2048, 512))
+    ((512, 683), (683, 512), (256, 2048))
     """
-    height, width = label.shape
+    factor = min(max(box) / max(height, width), min(box) / min(height, width))
+    return max(int(height * factor + 0.5), 1), max(int(width * factor + 0.5), 1)
+
+
+def size_by_short_side(height: int, width: int, *, short_side: int, longest: int) -> Size:
+    """Height and width of an image whose short side becomes `short_side`, or less if its long side grew past `longest`.
+
+    The size is rounded half up and the image then fitted into it by `size_in_box`, as mmsegmentation does. That makes
+    a difference where `longest` is reached: the long side may come out some pixels short of it.
+
+    Examples
+    --------
+    >>> size_by_short_side(300, 400, short_side=512, longest=2048)
+    (512, 683)
+    >>> size_by_short_side(200, 460, short_side=1024, longest=2048)  # not 2048
+    (890, 2047)
+    """
+    factor = short_side / min(height, width)
+    sides = (short_side, factor * width) if height < width else (factor * height, short_side)
+    if max(sides) > longest:
+        factor = longest / max(sides)
+        sides = sides[0] * factor, sides[1] * factor
+    return size_in_box(height, width, tuple(int(side + 0.5) for side in sides))
+
+
+def resize_to_box(image: np.ndarray, box: Size) -> np.ndarray:
+    """An image (H, W, 3) uint8 made larger or smaller to just fit into a box, bilinearly, for evaluation.
+
+    Parameters
+    ----------
+    box : its two sides in pixels, in any order; see `size_in_box`.
+
+    Raises
+    ------
+    DataError
+        If the image is of another kind or has no pixels.
+    """
+    _check_image(image)
+    height, width = size_in_box(*image.shape[:2], box)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def random_scale(
+    image: np.ndarray,
+    label: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    scale: tuple[float, float],
+    box: Size | None = None,
+) -> Pair:
+    """Resize both to fit into a box times one factor drawn uniformly from `scale`; image bilinear, label nearest.
+
+    The sides of the scaled box are cut to whole pixels; see `size_in_box` for the rest. Without a box it is the size of
+    the image, which so is scaled by the factor itself.
+    """
     ratio = rng.uniform(*scale)
-    factor = min(int(height * ratio) / height, int(width * ratio) / width)
-    size = max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
-    return (
-        cv2.resize(image, size, interpolation=cv2.INTER_LINEAR),
-        cv2.resize(label, size, interpolation=cv2.INTER_NEAREST),
-    )
+    box = tuple(int(side * ratio) for side in box or label.shape)
+    return _resized(image, label, size_in_box(*label.shape, box))
+
+
+def random_short_side(
+    image: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, short_sides: tuple[int, ...], longest: int
+) -> Pair:
+    """Resize both to one of `short_sides`, all equally likely; image bilinear, label nearest.
+
+    See `size_by_short_side`: the long side is limited to `longest`.
+    """
+    short_side = short_sides[int(rng.integers(0, len(short_sides)))]
+    return _resized(image, label, size_by_short_side(*label.shape, short_side=short_side, longest=longest))
 
 
 def random_crop(
-    image: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int], cat_max_ratio: float = 1.0
+    image: np.ndarray, label: np.ndarray, rng: np.random.Generator, *, size: Size, cat_max_ratio: float = 1.0
 ) -> Pair:
     """Cut out a window of `size` (height, width) at a position drawn uniformly; a shorter side stays as it is.
 
@@ -127,7 +219,7 @@ def random_flip(image: np.ndarray, label: np.ndarray, rng: np.random.Generator, 
     return image.copy(), label.copy()
 
 
-def pad(image: np.ndarray, label: np.ndarray, *, size: tuple[int, int]) -> Pair:
+def pad(image: np.ndarray, label: np.ndarray, *, size: Size) -> Pair:
     """Fill up to `size` (height, width) at the bottom and right: image with the mean colour, label with 255."""
     bottom, right = (max(wanted - side, 0) for wanted, side in zip(size, label.shape, strict=True))
     if not bottom and not right:
@@ -192,8 +284,20 @@ def _change_hsv(image: np.ndarray, channel: int, table: np.ndarray) -> np.ndarra
     return cv2.cvtColor(cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV), tables), cv2.COLOR_HSV2RGB)
 
 
+def _resized(image: np.ndarray, label: np.ndarray, size: Size) -> Pair:
+    height, width = size
+    return (
+        cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR),
+        cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST),
+    )
+
+
 def _check_pair(image: np.ndarray, label: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise DataError(f"the image is {image.dtype} {image.shape}, needed uint8 (height, width, 3)")
+    _check_image(image)
     if label.dtype != np.uint8 or label.shape != image.shape[:2]:
         raise DataError(f"the label is {label.dtype} {label.shape}, needed uint8 {image.shape[:2]}, the image's size")
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DataError(f"the image is {image.dtype} {image.shape}, needed uint8 (height, width, 3)")

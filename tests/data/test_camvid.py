@@ -109,7 +109,7 @@ def test_unknown_split(root):
 
 
 def test_a_root_that_is_not_there_or_is_another_folder(root, tmp_path):
-    with pytest.raises(DataError, match="nowhere is no folder.*needed the CamVid root with train/, trainannot/"):
+    with pytest.raises(DataError, match=r"(?s)nowhere is no folder.*needed the root of camvid.* train/.* trainannot/"):
         camvid_samples(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"no folder .*val \(.* holds: camvid\)"):
         camvid_samples(tmp_path)

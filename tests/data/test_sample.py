@@ -90,6 +90,23 @@ def test_a_sample_set_travels_to_another_process():
     np.testing.assert_array_equal(again["south"].image, samples["south"].image)
 
 
+def test_where_without_files_names_sample_and_data_set_and_reads_nothing(samples, load):
+    assert samples.where("east") == "sample 'east' of winds"
+    with pytest.raises(UnknownNameError, match="Valid: east, south"):
+        samples[1:3].where("north")
+    assert load.loaded == []
+
+
+def test_an_unknown_id_of_a_large_set_is_answered_with_the_nearest():
+    samples = SampleSet("COCO", CLASSES, tuple(f"{number:012d}" for number in range(500)), make)
+    with pytest.raises(UnknownNameError) as error:
+        samples["00000000499"]
+    assert "Did you mean '000000000499'" in str(error.value) and "... (500 in all)" in str(error.value)
+    assert len(str(error.value)) < 300
+    with pytest.raises(UnknownNameError, match=r"Valid: 000000000000, .* \(500 in all\)"):
+        samples["street"]
+
+
 # --- check_samples ---------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +167,30 @@ def test_an_image_is_rgb_whatever_the_file_holds(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "alpha.png"), rgb)
     np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(rgb[..., :1], 3, axis=2))
     assert read_image(tmp_path / "rgb.png").flags.writeable
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "RGBA", "LA", "CMYK"])
+def test_images_of_every_mode_become_rgb(tmp_path, mode):
+    rgb = np.random.default_rng(2).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    image = Image.fromarray(rgb).convert(mode)
+    path = tmp_path / ("image.jpg" if mode == "CMYK" else "image.png")
+    image.save(path)
+    with Image.open(path) as written:
+        assert written.mode == mode
+        np.testing.assert_array_equal(read_image(path), np.asarray(written.convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_an_orientation_noted_in_the_file_turns_neither_image_nor_label(tmp_path, suffix):
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, :8] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.fromarray(pixels).save(tmp_path / f"image{suffix}", exif=exif)
+    Image.fromarray(pixels[..., 0] // 100).save(tmp_path / "label.png", exif=exif)
+    image = read_image(tmp_path / f"image{suffix}")
+    assert image.shape == (8, 16, 3) and image[:, :6].min() > 180 and image[:, 10:].max() < 20
+    assert read_label(tmp_path / "label.png", classes=CLASSES).tolist() == [[2] * 8 + [0] * 8] * 8
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])

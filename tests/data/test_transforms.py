@@ -1,10 +1,12 @@
 """Augmentation: image and label stay in step, labels are never mixed, the photometric steps equal a slow replica."""
 
 import colorsys
+import json
 
 import cv2
 import numpy as np
 import pytest
+from shared_data import shared
 
 from offseg_viz.data import transforms as T
 from offseg_viz.data.transforms import TrainTransform
@@ -108,6 +110,175 @@ def test_scale_of_one_changes_nothing_and_a_tiny_image_keeps_a_pixel():
     np.testing.assert_array_equal(out[0], image)
     np.testing.assert_array_equal(out[1], label)
     assert T.random_scale(image[:1, :3], label[:1, :3], rng(), scale=(0.2, 0.2))[1].shape == (1, 1)
+
+
+# --- boxes and short sides -------------------------------------------------------------------------------------------
+
+
+def replica_fit(width, height, scale):
+    """mmcv's resize that keeps the ratio: the long edge of the scale bounds the long side, the short edge the short."""
+    long_edge, short_edge = max(scale), min(scale)
+    by_long, by_short = long_edge / max(height, width), short_edge / min(height, width)
+    factor = by_long if by_long < by_short else by_short
+    return int(width * factor + 0.5), int(height * factor + 0.5)
+
+
+def replica_random_resize(width, height, scale, ratio):
+    return replica_fit(width, height, (int(scale[0] * ratio), int(scale[1] * ratio)))
+
+
+def replica_shortest_edge(width, height, short, longest):
+    """mmsegmentation's ResizeShortestEdge: a size of its own, into which the image is then fitted as above."""
+    factor = float(short) / min(width, height)
+    if height < width:
+        new_width, new_height = factor * width, float(short)
+    else:
+        new_width, new_height = float(short), factor * height
+    if max(new_width, new_height) > longest:
+        factor = float(longest) / max(new_width, new_height)
+        new_width, new_height = new_width * factor, new_height * factor
+    return replica_fit(width, height, (int(new_width + 0.5), int(new_height + 0.5)))
+
+
+SIZES = ((427, 640), (640, 427), (512, 683), (300, 300), (1024, 2048), (375, 500), (211, 997), (97, 1300))
+SHORT_SIDES = (256, 307, 358, 409, 460, 512, 563, 614, 665, 716, 768, 819, 870, 921, 972, 1024)
+
+
+def test_size_in_box_written_out():
+    assert T.size_in_box(512, 683, (2048, 512)) == (512, 683)
+    assert T.size_in_box(683, 512, (2048, 512)) == (683, 512)  # the box turns with the image
+    assert T.size_in_box(683, 512, (512, 2048)) == (683, 512)
+    assert T.size_in_box(375, 500, (2048, 512)) == (512, 683)  # 682.67
+    assert T.size_in_box(100, 800, (2048, 512)) == (256, 2048)  # bound by the long side
+    assert T.size_in_box(1024, 2048, (2048, 1024)) == (1024, 2048)
+    assert T.size_in_box(480, 360, (520, 520)) == (520, 390)  # a square box bounds the long side
+    assert T.size_in_box(2, 9, (9, 2)) == (2, 9)
+    assert T.size_in_box(1, 900, (90, 90)) == (1, 90)  # no side vanishes
+
+
+def test_sizes_equal_their_replicas():
+    generator = rng(4)
+    for _ in range(2000):
+        height, width = (int(side) for side in generator.integers(90, 2100, 2))
+        box = tuple(int(side) for side in generator.integers(60, 2100, 2))
+        expected = replica_fit(width, height, box)[::-1]
+        assert T.size_in_box(height, width, box) == tuple(max(side, 1) for side in expected)
+        short, longest = int(generator.integers(200, 1100)), int(generator.integers(400, 2100))
+        expected = replica_shortest_edge(width, height, short, longest)[::-1]
+        assert T.size_by_short_side(height, width, short_side=short, longest=longest) == expected
+
+
+@pytest.mark.parametrize("box", [(2048, 512), (520, 520), (2048, 1024)])
+def test_resize_follows_the_recipe_at_any_factor(box):
+    generator = rng(1)
+    for height, width in SIZES:
+        image, label = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+        for ratio in generator.uniform(0.5, 1.2, 4):
+            out = T.random_scale(image, label, rng(), scale=(ratio, ratio), box=box)
+            expected = replica_random_resize(width, height, box, ratio)[::-1]
+            assert out[0].shape[:2] == out[1].shape == expected
+
+
+def test_a_box_of_the_image_s_own_size_changes_nothing():
+    image, label = noise(60, 84), blocks(60, 84)[1]
+    for seed in range(20):
+        own = TrainTransform((48, 50))(image, label, rng(seed))
+        boxed = TrainTransform((48, 50), resize=(84, 60))(image, label, rng(seed))
+        np.testing.assert_array_equal(own[0], boxed[0])
+        np.testing.assert_array_equal(own[1], boxed[1])
+    assert TrainTransform((400, 480), resize=(420, 300), scale=(1, 1))(image, label, rng())[1][299, 419] != 255
+
+
+def test_short_sides_are_drawn_evenly_and_the_long_side_is_limited():
+    image, label = blocks(60, 150)
+    generator, counts = rng(2), {}
+    for _ in range(900):
+        out, label_out = T.random_short_side(image, label, generator, short_sides=(20, 30, 50), longest=100)
+        assert out.shape[:2] == label_out.shape
+        counts[label_out.shape] = counts.get(label_out.shape, 0) + 1
+    assert counts.keys() == {(20, 50), (30, 75), (40, 100)}
+    assert all(250 < count < 350 for count in counts.values())  # 300 expected, standard deviation 14
+
+
+def test_short_sides_follow_the_recipe():
+    for height, width in SIZES:
+        image, label = np.zeros((height, width, 3), np.uint8), np.zeros((height, width), np.uint8)
+        for short in SHORT_SIDES[::3]:
+            out = T.random_short_side(image, label, rng(), short_sides=(short,), longest=2048)
+            assert out[0].shape[:2] == out[1].shape == replica_shortest_edge(width, height, short, 2048)[::-1]
+    # the second fit takes away a pixel, which the size alone would not show
+    assert T.size_by_short_side(200, 460, short_side=1024, longest=2048) == (890, 2047)
+
+
+def test_short_sides_replace_resize_and_scale():
+    image, label = noise(60, 84), blocks(60, 84)[1]
+    kept = {"flip": 0, "photometric": False, "cat_max_ratio": 1}
+    for other in ({}, {"scale": (0.1, 0.1)}, {"resize": (30, 20)}):
+        transform = TrainTransform((200, 200), short_sides=(90,), **other, **kept)
+        label_out = transform(image, label, rng())[1]
+        assert (label_out[:90, :126] == cv2.resize(label, (126, 90), interpolation=cv2.INTER_NEAREST)).all()
+        assert (label_out[90:] == 255).all() and (label_out[:, 126:] == 255).all()
+    limited = TrainTransform((200, 200), short_sides=(90,), longest=100, **kept)(image, label, rng())[1]
+    assert (limited[71:] == 255).all() and (limited[:71, :100] != 255).any()  # 60 / 84 of 100 is 71.4
+
+
+@pytest.mark.parametrize("options", [{"resize": (150, 90)}, {"short_sides": (50, 80, 110), "longest": 150}])
+@pytest.mark.parametrize("seed", range(8))
+def test_resized_pairs_stay_in_step(options, seed):
+    image, label = blocks(96, 132, seed=seed)
+    image_out, label_out = TrainTransform((64, 80), photometric=False, **options)(image, label, rng(seed))
+    assert image_out.shape == (64, 80, 3) and label_out.shape == (64, 80)
+    assert set(np.unique(label_out)) <= {*np.unique(label), 255}
+    same = cv2.dilate(label_out, np.ones((7, 7), np.uint8)) == cv2.erode(label_out, np.ones((7, 7), np.uint8))
+    same[[0, 1, 2, -1, -2, -3]] = same[:, [0, 1, 2, -1, -2, -3]] = False
+    checked = same & ~(image_out == T.PAD_COLOR).all(axis=-1)
+    assert checked.sum() > 50
+    np.testing.assert_array_equal(image_out[checked], COLOR_OF[label_out[checked]])
+
+
+def test_resize_to_box_is_bilinear_and_leaves_its_input():
+    image = noise(7, 13)
+    before = image.copy()
+    out = T.resize_to_box(image, (26, 14))
+    assert out.shape == (14, 26, 3) and out.dtype == np.uint8
+    for y in range(14):
+        for x in range(26):
+            # the centre of pixel (y, x) lies at (y + 1/2) / 2 - 1/2 of the smaller image; its rim is repeated
+            above, left = (y + 0.5) / 2 - 0.5, (x + 0.5) / 2 - 0.5
+            value = np.zeros(3)
+            for row in (int(np.floor(above)), int(np.floor(above)) + 1):
+                for column in (int(np.floor(left)), int(np.floor(left)) + 1):
+                    weight = (1 - abs(above - row)) * (1 - abs(left - column))
+                    value += weight * image[min(max(row, 0), 6), min(max(column, 0), 12)]
+            assert np.abs(out[y, x] - value).max() <= 1
+    np.testing.assert_array_equal(image, before)
+    same = T.resize_to_box(image, (13, 7))
+    np.testing.assert_array_equal(same, image)
+    assert not np.shares_memory(same, image)
+    with pytest.raises(DataError, match=r"the image is float64 \(7, 13, 3\)"):
+        T.resize_to_box(image / 255, (26, 14))
+
+
+def test_all_published_training_recipes_can_be_said():
+    recipes = json.loads(shared("facts/recipes.json").read_text())
+    image, label = np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8)
+    seen = set()
+    for config in recipes["configs"].values():
+        steps = {step.pop("type"): step for step in map(dict, config["train_pipeline"])}
+        crop = {"crop": tuple(steps["RandomCrop"]["crop_size"]), "cat_max_ratio": steps["RandomCrop"]["cat_max_ratio"]}
+        if "RandomResize" in steps:
+            resize = steps["RandomResize"]
+            assert resize["keep_ratio"]
+            options = {"resize": tuple(resize["scale"]), "scale": tuple(resize["ratio_range"])}
+        else:
+            resize = steps["RandomChoiceResize"]
+            assert resize["resize_type"] == "ResizeShortestEdge"
+            options = {"short_sides": tuple(resize["scales"]), "longest": resize["max_size"]}
+        transform = TrainTransform(**crop, **options, flip=steps["RandomFlip"]["prob"])
+        if transform not in seen:
+            assert transform(image, label, rng())[0].shape == (*transform.crop, 3)
+        seen.add(transform)
+    assert len(seen) == 4
 
 
 # --- crop ------------------------------------------------------------------------------------------------------------
@@ -353,6 +524,7 @@ def test_each_function_returns_arrays_of_its_own():
     image, label = noise(6, 8), np.ones((6, 8), np.uint8)
     pairs = (
         T.random_scale(image, label, rng(), scale=(1, 1)),
+        T.random_short_side(image, label, rng(), short_sides=(6,), longest=8),
         T.random_crop(image, label, rng(), size=(6, 8)),
         T.random_crop(image, label, rng(), size=(3, 5)),
         T.random_flip(image, label, rng(), probability=0),
@@ -372,6 +544,10 @@ def test_each_function_returns_arrays_of_its_own():
         ({"crop": (0, 5)}, "crop is"),
         ({"crop": (5, 5), "scale": (2.0, 0.5)}, "scale is"),
         ({"crop": (5, 5), "scale": (0.0, 0.5)}, "scale is"),
+        ({"crop": (5, 5), "resize": (5,)}, "resize is"),
+        ({"crop": (5, 5), "resize": (512, 0)}, "resize is"),
+        ({"crop": (5, 5), "short_sides": (5, 0)}, "short_sides are"),
+        ({"crop": (5, 5), "short_sides": (5,), "longest": 0}, "longest is"),
         ({"crop": (5, 5), "flip": 1.5}, "flip is"),
         ({"crop": (5, 5), "cat_max_ratio": 0}, "cat_max_ratio is"),
     ],

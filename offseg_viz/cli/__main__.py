@@ -1,0 +1,5 @@
+"""``python -m offseg_viz.cli``."""
+
+from offseg_viz.cli import main
+
+main()
