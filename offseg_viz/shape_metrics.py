@@ -21,12 +21,13 @@ def boundary_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pixels in the intersection and in the union of the boundary regions of each class, two of (K,) int64.
 
-    The boundary region of a mask are its pixels within distance d of its contour: those that d erosions by a square of
-    3 x 3 take away, what lies outside the image counting as outside the mask. d is `ratio` times the diagonal, rounded,
-    and at least one pixel (arXiv 2103.16562, CVPR 2021, there for the mask of one object, here for all of a class).
+    The boundary region of a mask is made of its pixels within distance d of its contour: those that d erosions by a
+    square of 3 x 3 take away, what lies outside the image counting as outside the mask. d is `ratio` times the image's
+    diagonal, rounded, and at least one pixel (Boundary IoU, arXiv 2103.16562, CVPR 2021; there for the mask of one
+    object, here for all of a class).
 
     Pixels labelled 255 are taken out of both masks first and are then outside, like those beyond the edge of the image:
-    the border of an ignored area is a contour of both masks, and pixels that are right beside it count as met.
+    the border of an ignored area is a contour of both masks, met by every right prediction within d of it.
 
     Parameters
     ----------
@@ -38,7 +39,7 @@ def boundary_counts(
     Raises
     ------
     DataError
-        If the maps are not 2-dimensional, of different shapes, or hold other values; or for a ratio that is not above 0.
+        If the maps are not 2-dimensional, of different shapes, or hold other values; or for a ratio not above 0.
     """
     import cv2
 

@@ -2,13 +2,12 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -58,10 +57,18 @@ def test_train_evaluate_extract_report(camvid, tmp_path):
     origin = json.loads((tmp_path / "run" / "run.json").read_text())
     assert origin["command"][:2] == ["offseg-viz", "train"] and str(tmp_path) not in " ".join(origin["command"])
     printed = run(
-        "evaluate", *data, "--weights", weights, "--split", "test", "--out", tmp_path / "iou.csv", "--workers", 0
+        "evaluate", *data, "--weights", weights, "--split", "test", "--out", tmp_path / "test", "--workers", 0
     )
     assert "mIoU" in printed.stdout and "Bicyclist" in printed.stdout and "2 images" in printed.stdout
-    assert (tmp_path / "iou.csv").read_text().startswith("cls,iou,accuracy\nSky,")
+    assert "boundary IoU" in printed.stdout and "small objects" in printed.stdout
+    classes = pd.read_csv(tmp_path / "test" / "classes.csv", index_col="cls")
+    assert list(classes.index) == list(CAMVID_CLASSES) and set(classes) >= {"iou", "boundary_iou", "small_recall"}
+    metrics = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert f"mIoU {100 * metrics['miou']:.2f}" in printed.stdout and metrics["model"] == "nano-offset"
+    assert metrics["miou"] == pytest.approx(classes.iou.mean())
+    confusion = pd.read_csv(tmp_path / "test" / "confusion.csv", index_col="label")
+    assert confusion.to_numpy().sum() == sum((label < 11).sum() for label in camvid_labels(camvid, "test"))
+    assert Image.open(tmp_path / "test" / "confusion.png").size[0] > 300
     printed = run(
         "extract", *data, "--weights", weights, "--split", "train", "--out", tmp_path / "run.zarr", "--limit", 3
     )
@@ -106,23 +113,53 @@ def test_the_authors_file_alone_gives_a_report_by_three_commands(tmp_path):
     np.testing.assert_allclose(record["logits"], expected, atol=1e-4)
 
 
-def test_a_killed_run_resumes_and_finishes(camvid, tmp_path):
-    arguments = ["train", "--model", "nano", "--data", "camvid", "--root", camvid, "--out", tmp_path / "run"]
-    arguments += ["--steps", "24", "--checkpoint-every", "2", "--validate-on", "none", *SMALL]
-    command = [sys.executable, "-m", "offseg_viz.cli", *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "run" / "last.ckpt").exists() and process.poll() is None:
-            assert time.monotonic() < deadline, "no checkpoint was written"
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert not (tmp_path / "run" / "model.safetensors").exists(), "the run ended before it could be killed"
-    assert "pass --resume" in run(*arguments, check=False).stderr
-    run(*arguments, "--resume")
-    assert (tmp_path / "run" / "model.safetensors").exists()
+def camvid_labels(root, split):
+    return [np.asarray(Image.open(path)) for path in sorted((root / f"{split}annot").iterdir())]
+
+
+def test_the_recipe_of_a_run_trains_again_and_is_overridden_in_order(camvid, tmp_path):
+    first = ("train", "--recipe", "nano/camvid", "--root", camvid, "--validate-on", "none", *SMALL)
+    run(*first, "--out", tmp_path / "one", "--steps", 2, "--set", "power=0.5", "--set", "clip_norm=2")
+    again = tmp_path / "one" / "recipe.yaml"
+    run(*first[:-2], "--workers", 0, "--out", tmp_path / "two", "--config", again)
+    one, two = (tmp_path / name / "model.safetensors" for name in ("one", "two"))
+    assert load_model("nano", weights=one).fingerprint() == load_model("nano", weights=two).fingerprint()
+    run(*first, "--out", tmp_path / "three", "--config", again, "--set", "steps=9", "--steps", 1, "--set", "clip_norm=none")
+    recipe = json.loads((tmp_path / "three" / "run.json").read_text())["recipe"]
+    assert (recipe["steps"], recipe["power"], recipe["clip_norm"], recipe["crop"]) == (1, 0.5, None, [64, 96])
+
+
+def test_evaluation_modes_and_processes_from_the_command_line(camvid, tmp_path):
+    run("train", "--recipe", "nano/camvid", "--root", camvid, "--out", tmp_path / "run", "--steps", 2, *SMALL)
+    command = ("evaluate", "--weights", tmp_path / "run" / "last.ckpt", "--data", "camvid", "--root", camvid)
+    plain = run(*command, "--split", "train", "--workers", 0).stdout
+    two = run(*command, "--split", "train", "--workers", 0, "--devices", 2, "--accelerator", "cpu").stdout
+    numbers = [text.split("(")[0] for out in (plain, two) for text in out.splitlines() if text.startswith("mIoU")]
+    assert len(numbers) == 2 and numbers[0] == numbers[1] and two.count("mAcc") == plain.count("mAcc")
+    modes = ("--window", "64x64", "--resize", "128x96", "--scales", "0.5,1", "--flip")
+    assert "window=(64, 64), stride=(42, 42), scales=(0.5, 1.0), flip=True" in run(*command, *modes).stdout
+    assert "scales" in run(*command, "--scales", "big", check=False).stderr
+    assert "leaves gaps" in run(*command, "--window", "64x64", "--stride", "99x99", check=False).stderr
+
+
+def test_recipes_are_listed():
+    printed = run("recipes", "--data", "ade20k").stdout
+    assert "offseg-t/ade20k" in printed and "512x512/480x480" in printed and "160000" in printed
+    assert "cityscapes" not in printed and "Did you mean 'ade20k'" in run("recipes", "--data", "ade", check=False).stderr
+    assert "nano-offset/scenes" in run("recipes", "--model", "nano-offset").stdout
+
+
+def test_data_sets_are_checked_and_told_where_to_get(camvid, tmp_path):
+    good = run("data", "check", "camvid", "--root", camvid, "--out", tmp_path / "classes.csv")
+    assert "train: 4 pairs of 367 published" in good.stdout and "Bicyclist" in good.stdout
+    assert len(pd.read_csv(tmp_path / "classes.csv")) == 33
+    (camvid / "val" / "val0.png").write_bytes((camvid / "val" / "val0.png").read_bytes()[:100])
+    bad = run("data", "check", "camvid", "--root", camvid, check=False)
+    assert bad.returncode == 1 and "val0.png" in bad.stdout and "val1.png" not in bad.stdout
+    told = run("data", "get", "ade20k").stdout
+    assert "http" in told and "annotations" in told
+    gone = run("data", "get", "camvid", "--root", tmp_path / "new", "--url", "http://127.0.0.1:9/x.zip", check=False)
+    assert gone.returncode == 2 and "127.0.0.1" in gone.stderr and not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
@@ -132,6 +169,14 @@ def test_a_killed_run_resumes_and_finishes(camvid, tmp_path):
         (("evaluate", "--model", "nano", "--data", "scene"), "Did you mean 'scenes'"),
         (("train", "--model", "nano", "--data", "camvid", "--out", "run"), "root="),
         (("evaluate", "--model", "nano", "--data", "camvid", "--root", "/nowhere"), "error:"),
+        (("train", "--recipe", "nano", "--out", "run"), "needed MODEL/DATA"),
+        (("train", "--recipe", "nano/scenes", "--data", "scenes", "--out", "run"), "found --recipe together with"),
+        (("train", "--out", "run"), "found no recipe"),
+        (("train", "--recipe", "nano/scenes", "--out", "run", "--set", "stepps=1"), "Did you mean 'steps'"),
+        (("train", "--recipe", "nano/scenes", "--out", "run", "--set", "steps"), "needed NAME=VALUE"),
+        (("train", "--recipe", "nano/scenes", "--out", "run", "--config", "/nowhere.yaml"), "cannot be read as YAML"),
+        (("train", "--recipe", "nano/scenes", "--out", "run", "--accumulate", "3"), "needed a product that divides 8"),
+        (("data", "get", "imagenet"), "published data set"),
         (("scenes", "--out", "x", "--size", "12by9"), "HEIGHTxWIDTH"),
     ],
 )

@@ -55,7 +55,7 @@ def recipes(
             f"{_size(row.window)}/{_size(row.stride)}" if row.window else "whole", row.source,
         )  # fmt: skip
     Console(width=max(Console().width, 160)).print(table)
-    typer.echo(f"{len(rows)} recipes; every number can be set: offseg-viz train --config FILE.yaml or --set name=value")
+    typer.echo(f"recipes: {len(rows)}; every number can be set: offseg-viz train --config FILE.yaml or --set name=value")
 
 
 @app.command()
@@ -132,6 +132,7 @@ def train(
     given = {name: value for name, value in named.items() if value is not None}
     chosen = find_recipe(model, data, **_from_yaml(config) | _assignments(set_ or []) | given)
     machine = Machine(devices, nodes, accelerator, precision, accumulate)
+    machine.share.batch_size(chosen)
     samples = load_samples(data, split="train", root=root)
     validation = None if validate_on == "none" else load_samples(data, split=validate_on, root=root)
     if data == "scenes":

@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.data.ade20k import FOLDERS
 from offseg_viz.data.pairs import find_root, needed_layout
 from offseg_viz.data.published import PUBLISHED
-from offseg_viz.data.sample import SampleSet
+from offseg_viz.data.sample import UNREADABLE, SampleSet
 from offseg_viz.data.samples import DATASETS, load_samples
 from offseg_viz.errors import DataError, UnknownNameError
 
@@ -139,7 +140,8 @@ def inspect_data_set(
 ) -> DataReport:
     """Open every image and label map of a data set and report what is there; nothing wrong with a file stops it.
 
-    Each file is decoded to its end. Two threads or more do it, as many as there are processors.
+    Each file is decoded to its end, and of PNG files the check sums are verified. Two threads or more do it, as many as
+    there are processors.
 
     Parameters
     ----------
@@ -268,11 +270,23 @@ def _item(samples: SampleSet, name: str) -> _Item:
     try:
         sample = samples.load(name)
         count = None if sample.label is None else np.bincount(sample.label.ravel(), minlength=256)
+        files = getattr(samples.load, "files", None)
+        for path in filter(None, files(name) if files else ()):
+            _verify(path)
         return _Item(None, sample.image.shape[:2], count)
     except DataError as cause:
         return _Item(_one_line(cause))
     except Exception as cause:  # a decoder may raise anything on a damaged file, and the walk goes on
         return _Item(f"{samples.where(name)}: {_one_line(cause)} ({type(cause).__name__})")
+
+
+def _verify(path: str) -> None:
+    """Check the sums that a PNG file carries: one that is decoded without complaint may still have changed a little."""
+    try:
+        with Image.open(path) as image:
+            image.verify()
+    except UNREADABLE as cause:
+        raise DataError(f"{path} is damaged ({cause}); replace or remove it") from cause
 
 
 def _one_line(cause: Exception) -> str:

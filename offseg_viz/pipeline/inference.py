@@ -1,4 +1,4 @@
-"""How an image is predicted in evaluation: resized or not, whole or by a sliding window, averaged over scales and flips.
+"""How an image is predicted in evaluation: resized or not, whole or by a sliding window, over several scales and flips.
 
 The arithmetic is that of mmsegmentation 1.2, on which the release of arXiv 2508.08811 is built.
 """

@@ -200,7 +200,7 @@ def test_scales_multiply_the_box():
 
 @pytest.mark.parametrize("size", [(41, 67), (113, 77)])
 def test_resized_image_and_logits_equal_loops(model, size):
-    """Grey levels differ by one at most from exact interpolation, so logits are compared for the image that cv2 makes."""
+    """Grey levels differ by one at most from exact interpolation; logits are compared for the image that cv2 makes."""
     image, seen, (height, width) = picture(*size), [], size
     mode = TestMode(resize=(90, 50))
     hook = model.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

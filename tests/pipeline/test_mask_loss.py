@@ -243,6 +243,16 @@ def test_reduced_precision_is_computed_in_float32(queries, label):
     assert all(leaf.grad.isfinite().all() for leaf in leaves(half))
 
 
+def test_matching_is_in_float32_too():
+    """Half precision does not see that the second query's mask is the better one."""
+    masks = torch.tensor([1.0, 1.001])[None, :, None, None].expand(1, 2, 9, 9).clone().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        queries = queries_of([torch.zeros(1, 2, K + 1)], [masks])
+        loss, _ = MaskClassificationLoss(K)(queries, torch.zeros(1, 36, 36, dtype=torch.int64))
+    loss.backward()
+    assert (masks.grad[0, 0] == 0).all() and (masks.grad[0, 1] != 0).any()
+
+
 def test_several_processes_divide_by_their_mean_number_of_masks(queries, label, monkeypatch):
     torch.manual_seed(0)
     alone = MaskClassificationLoss(K)(queries, label)[1]

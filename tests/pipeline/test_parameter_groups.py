@@ -122,15 +122,13 @@ def mmengine_replica(names, norm_layers, *, base_rate, base_decay, custom_keys, 
 def published():
     """Arguments of the replica by network: the optimisers of the release's configurations."""
     ade20k = json.loads(shared("facts/recipes.json").read_text())["datasets"]["ade20k"]
-    mask = ade20k["mask2former_variant"]
-    per_pixel = {
-        "base_rate": ade20k["optimizer"]["lr"],
-        "base_decay": ade20k["optimizer"]["weight_decay"],
-        **ade20k["paramwise"],
-    }
-    mask = {"base_rate": mask["optimizer"]["lr"], "base_decay": mask["optimizer"]["weight_decay"]} | mask[
-        "paramwise_cfg"
-    ]
+    variant = ade20k["mask2former_variant"]
+
+    def arguments(optimizer, paramwise):
+        return {"base_rate": optimizer["lr"], "base_decay": optimizer["weight_decay"], **paramwise}
+
+    per_pixel = arguments(ade20k["optimizer"], ade20k["paramwise"])
+    mask = arguments(variant["optimizer"], variant["paramwise_cfg"])
     return {name: mask if name == MASK2FORMER else per_pixel for name in FAMILIES}
 
 
