@@ -43,7 +43,7 @@ from offseg_viz.models.zoo import load_model
 from offseg_viz.pipeline.losses import segmentation_loss
 
 RESULTS = Path(__file__).parent / "results"
-BATCH_SIZE = 8
+BATCH_SIZE = 4
 WARMUP_STEPS = 30
 WEIGHT_DECAY = 0.01
 LEARNING_RATES = (0.004, 0.016, 0.064)
@@ -186,6 +186,12 @@ def batch(frozen: Frozen, window: tuple[int, int], rng: np.random.Generator, cho
     return Frozen(torch.stack(features).float(), torch.stack(labels), frozen.stride)
 
 
+def grid_loss(classifier: nn.Module, part: Frozen) -> Tensor:
+    """Mean cross entropy on the feature grid; as `segmentation_loss`, which would resize logits to their own size."""
+    label = middle_labels(part.label, part.stride)
+    return nn.functional.cross_entropy(classifier(part.feature.float()), label, ignore_index=IGNORE_INDEX)
+
+
 def fit(
     classifier: nn.Module, frozen: Frozen, *, steps: int, rate: float, seed: int, window: tuple[int, int], fine: bool
 ) -> None:
@@ -204,8 +210,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
         part = batch(frozen, window, rng, order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE])
-        label = part.label.long() if fine else middle_labels(part.label, part.stride)
-        loss = segmentation_loss(classifier(part.feature), label)
+        loss = segmentation_loss(classifier(part.feature), part.label.long()) if fine else grid_loss(classifier, part)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -235,10 +240,10 @@ def measure(classifier: nn.Module, frozen: Frozen, frequent: np.ndarray) -> dict
 def mean_loss(classifier: nn.Module, frozen: Frozen) -> float:
     """Cross entropy on the feature grid, a mean over labelled cells of whole images."""
     total = cells = 0
-    for feature, label in zip(frozen.feature, frozen.label, strict=True):
-        label = middle_labels(label[None], frozen.stride)
-        count = int((label != IGNORE_INDEX).sum())
-        total += count * segmentation_loss(classifier(feature[None].float()), label).item()
+    for n in range(len(frozen.feature)):
+        part = frozen._replace(feature=frozen.feature[n : n + 1], label=frozen.label[n : n + 1])
+        count = int((middle_labels(part.label, part.stride) != IGNORE_INDEX).sum())
+        total += count * grid_loss(classifier, part).item()
         cells += count
     return total / cells
 
@@ -326,7 +331,7 @@ def main(
     data: Annotated[str, typer.Option(help="scenes or camvid.")] = "scenes",
     root: Annotated[Path | None, typer.Option(help="Folder of camvid.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 .. SEEDS - 1.")] = 5,
-    steps: Annotated[int, typer.Option(min=2, help="Optimiser steps of 8 windows.")] = 600,
+    steps: Annotated[int, typer.Option(min=2, help="Optimiser steps of 4 windows.")] = 600,
     window: Annotated[tuple[int, int], typer.Option(help="Cells (rows, columns) of a training window.")] = (48, 64),
     label_resolution: Annotated[bool, typer.Option(help="The loss at the label's resolution, as in training.")] = False,
     kind: Annotated[list[str] | None, typer.Option(help="Only these classifiers, beside the first.")] = None,

@@ -189,11 +189,11 @@ def evaluate(
 ) -> None:
     """Measure a network on a labelled data set: mIoU, mAcc, aAcc, boundary IoU, recall of small objects, confusion."""
     from offseg_viz.pipeline.evaluate import evaluate as run
-    from offseg_viz.pipeline.evaluate import test_mode
+    from offseg_viz.pipeline.evaluate import mode_of
     from offseg_viz.pipeline.machine import Machine
 
     network, samples = model_and_samples(model, weights, data, split, root)
-    mode = _mode(test_mode(network.name, samples.dataset), window, stride, resize, scales, flip)
+    mode = _mode(mode_of(network.name, samples.dataset), window, stride, resize, scales, flip)
     machine = Machine(devices, nodes, accelerator, precision)
     result = run(network, samples[:limit], mode=mode, machine=machine, workers=workers)
     if result is None:  # another process than the first

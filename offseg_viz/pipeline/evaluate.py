@@ -124,7 +124,7 @@ def evaluate(
     if first_process():
         check_samples(samples[:: -(-len(samples) // READ_BEFORE)], progress=progress)
     start = time.perf_counter()
-    task = SegmentationTask(model, mode or test_mode(model.name, samples.dataset), shapes=True)
+    task = SegmentationTask(model, mode or mode_of(model.name, samples.dataset), shapes=True)
     with quiet_lightning():
         trainer = machine.trainer(
             logger=False,
@@ -157,12 +157,9 @@ def evaluate(
     )
 
 
-def test_mode(model: str, data: str) -> TestMode:
+def mode_of(model: str, data: str) -> TestMode:
     """How images of a data set are predicted by its recipe for a model; whole, at their own size, where there is none."""
-    if not has_recipe(model, data):
-        return TestMode()
-    row = find_recipe(model, data)
-    return TestMode(resize=row.test_resize, window=row.window, stride=row.stride)
+    return find_recipe(model, data).test_mode if has_recipe(model, data) else TestMode()
 
 
 def paper_figure(model: str, data: str) -> str:

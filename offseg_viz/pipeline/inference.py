@@ -30,6 +30,9 @@ class TestMode:
     window, stride
         (height, width) in pixels of a sliding window on the resized image, and of its steps; None for the whole image
         at once.
+    pad
+        Whether the image is padded to multiples of 32 pixels before windows are cut, with zeros on the right and below,
+        as the release does for SegNeXt.
     scales
         Factors on the size that `resize` gives, or on the image's own.
     flip
@@ -46,6 +49,7 @@ class TestMode:
     resize: Size | None = None
     window: Size | None = None
     stride: Size | None = None
+    pad: bool = False
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
 
@@ -63,8 +67,9 @@ class TestMode:
             raise ModelError(f"scales is {self.scales!r}; needed a tuple of one factor or more, such as (0.75, 1.0)")
         if not all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in self.scales):
             raise ModelError(f"scales is {self.scales!r}; needed factors above 0, such as (0.75, 1.0)")
-        if not isinstance(self.flip, bool):
-            raise ModelError(f"flip is {self.flip!r}; needed True or False")
+        for name in ("pad", "flip"):
+            if not isinstance(getattr(self, name), bool):
+                raise ModelError(f"{name} is {getattr(self, name)!r}; needed True or False")
 
     def size(self, height: int, width: int, scale: float = 1.0) -> Size:
         """(height, width) that an image is resized to at one of the scales."""
@@ -172,7 +177,11 @@ def _logits(model: Segmenter, images: Tensor, mode: TestMode) -> Tensor:
     """Logits of normalised images at their size, whole or by a sliding window."""
     if mode.window is None:
         return model.upsampled_logits(images)
-    return sliding_window_logits(model, images, window=mode.window, stride=mode.stride)
+    height, width = images.shape[2:]
+    if mode.pad:
+        images = F.pad(images, (0, -width % SIDE, 0, -height % SIDE))
+    logits = sliding_window_logits(model, images, window=mode.window, stride=mode.stride)
+    return logits[:, :, :height, :width]
 
 
 def _resized(image: np.ndarray | Tensor, size: Size) -> np.ndarray | Tensor:

@@ -11,6 +11,7 @@ from offseg_viz.data.samples import DATASETS
 from offseg_viz.errors import ModelError, UnknownNameError
 from offseg_viz.models.segmenter import SIDE
 from offseg_viz.models.zoo import MODELS
+from offseg_viz.pipeline.inference import TestMode
 
 Size = tuple[int, int]
 
@@ -59,9 +60,16 @@ class Recipe:
     window: Size | None = None
     """Sliding window of the test; None predicts the whole image at once."""
     stride: Size | None = None
+    pad: bool = False
+    """Pad test images to multiples of 32 pixels before windows are cut."""
     validate_every: int = 0
     """Steps between validations; 0 validates at the end only."""
     seed: int = 0
+
+    @property
+    def test_mode(self) -> TestMode:
+        """How images are predicted in validation and evaluation."""
+        return TestMode(resize=self.test_resize, window=self.window, stride=self.stride, pad=self.pad)
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "learning_rate", "head_multiplier", "power"):
@@ -78,8 +86,7 @@ class Recipe:
             )
         if min(self.crop) < SIDE or any(side % SIDE for side in self.crop):
             raise ModelError(f"crop is {self.crop}; needed a height and width that are multiples of {SIDE} pixels")
-        if (self.window is None) != (self.stride is None):
-            raise ModelError(f"window is {self.window} and stride {self.stride}; needed both, or none for whole images")
+        self.test_mode  # noqa: B018  raises where its numbers do not fit
 
     @property
     def name(self) -> str:
@@ -137,9 +144,10 @@ ROWS = (
     _published("offseg segformer", "coco_stuff164k", PAPER, **COCO_STUFF, **SLIDING, validate_every=8_000),
     _published("segnext", "coco_stuff164k", PAPER, **COCO_STUFF, validate_every=8_000),
     _published("mask2former", "coco_stuff164k", EXTENDED, **COCO_STUFF, **MASK2FORMER, **_short_sides(512)),
-    _published("offseg segnext", "cityscapes", PAPER, **CITYSCAPES),
+    _published("offseg", "cityscapes", PAPER, **CITYSCAPES),
+    _published("segnext", "cityscapes", PAPER, **CITYSCAPES, pad=True),
     _published("segformer", "cityscapes", EXTENDED, **CITYSCAPES),
-    _published("segnext", "pascal_context", PAPER, **PASCAL_CONTEXT),
+    _published("segnext", "pascal_context", PAPER, **PASCAL_CONTEXT, pad=True),
     _published("offseg segformer", "pascal_context", EXTENDED, **PASCAL_CONTEXT),
     _published("mask2former", "cityscapes", EXTENDED, **CITYSCAPES, **MASK2FORMER, **_short_sides(1024)),
     _published("mask2former", "pascal_context", EXTENDED, **PASCAL_CONTEXT, **MASK2FORMER, **_short_sides(520)),

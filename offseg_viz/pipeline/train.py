@@ -19,7 +19,6 @@ from offseg_viz.models.weights import read_weights, save_weights
 from offseg_viz.models.zoo import load_model
 from offseg_viz.pipeline.batches import evaluation_loader, train_loader
 from offseg_viz.pipeline.checkpoints import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
-from offseg_viz.pipeline.inference import TestMode
 from offseg_viz.pipeline.machine import Machine, ProgressBar, environment, first_process, quiet_lightning
 from offseg_viz.pipeline.recipes import OVERRIDABLE, Recipe
 from offseg_viz.pipeline.task import SegmentationTask
@@ -104,7 +103,7 @@ def train(
         _write_notes(out, recipe, notes)
     task = SegmentationTask(
         model,
-        TestMode(resize=recipe.test_resize, window=recipe.window, stride=recipe.stride),
+        recipe.test_mode,
         recipe,
         header=header | {"origin": origin},
         share=share,

@@ -359,3 +359,13 @@ def test_bad_images_say_what_is_needed(image, mode, words):
     model = load_model("nano", num_classes=CLASSES)
     with pytest.raises(ModelError, match=words):
         image_logits(model, image, mode)
+
+
+def test_padding_before_windows_moves_the_last_window_to_the_padded_edge():
+    model = load_model("nano", num_classes=5, seed=1)
+    image = np.random.default_rng(3).integers(0, 256, (70, 130, 3), dtype=np.uint8)
+    mode = TestMode(window=(64, 64), stride=(48, 48), pad=True)
+    padded = torch.nn.functional.pad(model.normalize(image), (0, 30, 0, 26))  # 96 x 160
+    expected = sliding_window_logits(model, padded, window=(64, 64), stride=(48, 48))[0, :, :70, :130]
+    assert torch.equal(image_logits(model, image, mode), expected)
+    assert not torch.equal(image_logits(model, image, TestMode(window=(64, 64), stride=(48, 48))), expected)

@@ -57,6 +57,9 @@ def test_every_configuration_of_the_release_has_its_recipe_and_the_plain_network
             "window": tuple(config["inference"].get("crop_size", ())) or None,
             "stride": tuple(config["inference"].get("stride", ())) or None,
         }
+        if row.window:
+            divisor = (config["preprocess"].get("test_cfg") or {}).get("size_divisor")
+            expected["pad"] = divisor == 32
         if "RandomResize" in steps:
             expected |= {"resize": tuple(steps["RandomResize"]["scale"]), "learning_rate": config["optimizer"]["lr"]}
             expected |= {"scale": tuple(steps["RandomResize"]["ratio_range"]), "head_multiplier": 10.0}
