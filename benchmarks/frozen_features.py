@@ -1,13 +1,13 @@
-"""Classifiers on the features of a trained, frozen network: per-pixel classification, offset learning and what lies between.
+"""Classifiers on the features of a trained, frozen network: per-pixel, offset learning and what lies between.
 
     python benchmarks/frozen_features.py --model nano --data scenes --runs /tmp/frozen
     python benchmarks/frozen_features.py --model nano-offset --data scenes --runs /tmp/frozen
     python benchmarks/frozen_features.py --data camvid --root path/to/camvid --runs /tmp/frozen
 
 Everything before the classifier is frozen, and the features E that it sees are computed once. A fresh classifier of
-every kind is then trained on them, all with the same batches, steps and seeds. The learning rate of a kind is the one
-of a grid that does best on the validation split (mean mIoU of two seeds that the table does not use); the table is
-measured on the test split. The class attention runs over one window: windows of 48 x 64 cells in training (all of a
+every kind is then trained on them, all with the same batches, steps and seeds. The learning rate of a kind is the one of a
+grid that does best on the validation split (mIoU of a run whose seed the table does not use); the table is measured on
+the test split. The class attention runs over one window: windows of 48 x 64 cells in training (all of a
 training scene, a part of a CamVid photograph), whole images in the test.
 
 The loss is taken on the feature grid, with the label pixel in the middle of every cell, which is many times cheaper;
@@ -19,6 +19,7 @@ is a section of benchmarks/results/frozen-features.md and .json; what is written
 import hashlib
 import json
 import math
+import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -46,9 +47,9 @@ RESULTS = Path(__file__).parent / "results"
 BATCH_SIZE = 4
 WARMUP_STEPS = 30
 WEIGHT_DECAY = 0.01
-LEARNING_RATES = (0.004, 0.016, 0.064)
-CHOICE_SEEDS = (1000, 1001)
-"""Seeds of the runs by which a learning rate is chosen."""
+LEARNING_RATES = (0.016, 0.032, 0.064)
+CHOICE_SEED = 1000
+"""Of the runs by which a learning rate is chosen."""
 
 FITTED_IMAGES = 100
 """Training images, evenly spread, on which the training loss of the finished classifier is measured."""
@@ -275,7 +276,7 @@ def section(cell: dict) -> str:
     """The table of one command, a row a kind: means over the seeds."""
     what = cell["settings"]
     bounds = ", ".join(f"{highest_probability(what['num_classes'], gain):.3f} at gain {gain}" for gain in (1, 3, 10))
-    shown = ("steps", "batch_size", "window", "loss", "seeds")
+    shown = ("steps", "batch_size", "window", "loss", "rates", "seeds")
     lines = [
         f"## {what['title']}",
         "",
@@ -311,12 +312,18 @@ def markdown(cells: dict[str, dict], reading: str) -> str:
         "Metrics on the test split in percent, with the predictions resized to the label. mIoU: mean and standard "
         "deviation over the seeds; *against per-pixel*: mean of the paired differences, and half of its 95 % "
         "confidence interval (t over the seeds). *Frequent* and *rare*: mIoU of the half of the classes with the most "
-        "pixels in training and of the other half. *Rate*: the learning rate, chosen on the validation split from "
-        f"{', '.join(f'{rate:g}' for rate in LEARNING_RATES)}. Losses: cross entropy on the feature grid after training, "
-        "of 100 training images and of the test split. *Top p*: mean probability of the predicted class on the test "
+        "pixels in training and of the other half. *Rate*: the learning rate, chosen on the validation split where "
+        "there are several. Losses: cross entropy on the feature grid after training, "
+        f"of {FITTED_IMAGES} training images and of the test split. *Top p*: mean probability of the predicted class on the test "
         "split, to be compared with aAcc. *Gain*: mean gain of the LayerNorm at the end. *params*: those that are "
         f"learned.\n\n{kinds}\n\n## Reading\n\n{reading.strip()}\n\n" + "\n".join(map(section, cells.values()))
     )
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The command line that was given; of absolute paths the last parts, which do not tell where a machine keeps them."""
+    shown = (Path(*Path(a).parts[-2:]) if Path(a).is_absolute() else a for a in arguments[1:])
+    return shlex.join(["python", "benchmarks/frozen_features.py", *map(str, shown)])
 
 
 def kept_reading(file: Path) -> str:
@@ -335,6 +342,7 @@ def main(
     window: Annotated[tuple[int, int], typer.Option(help="Cells (rows, columns) of a training window.")] = (48, 64),
     label_resolution: Annotated[bool, typer.Option(help="The loss at the label's resolution, as in training.")] = False,
     kind: Annotated[list[str] | None, typer.Option(help="Only these classifiers, beside the first.")] = None,
+    rate: Annotated[list[float] | None, typer.Option(help="Learning rates to choose from, instead of the grid.")] = None,
     runs: Annotated[Path, typer.Option(help="Where features and finished runs are kept.")] = Path("runs/frozen"),
 ) -> None:
     """Train and measure all classifiers on the features of one network, print the table and write all of them."""
@@ -342,7 +350,7 @@ def main(
     network = load_model(model, weights=weights)
     samples = {split: load_samples(data, split=split, root=root) for split in ("train", "val", "test")}
     source = network.fingerprint()
-    trained_on = "scenes" if weights == "scenes" else Path(weights).parent.name
+    trained_on = "scenes" if weights == "scenes" else Path(weights).parent.name  # the folder of a run
     num_classes = len(samples["train"].classes)
     frozen = {split: freeze(network, part, runs) for split, part in samples.items()}
     channels = frozen["train"].feature.shape[1]
@@ -363,24 +371,22 @@ def main(
             file.write_text(json.dumps(result | {"gain": gains(classifier)}))
         return json.loads(file.read_text())
 
-    def validated(kind: str, rate: float) -> float:
-        return statistics.mean(run(kind, rate, seed, "val")["miou"] for seed in CHOICE_SEEDS)
-
-    rows = {}
+    rates, rows = rate or list(LEARNING_RATES), {}
     for name in track([k for k in KINDS if not kind or k in kind or k == next(iter(KINDS))], "classifiers"):
-        grid = {rate: validated(name, rate) for rate in LEARNING_RATES}
-        rate = max(grid, key=grid.get)
+        validation = {r: run(name, r, CHOICE_SEED, "val")["miou"] for r in rates} if len(rates) > 1 else {rates[0]: None}
+        best = max(validation, key=validation.get)
         params = sum(p.numel() for p in build(name, channels, num_classes).parameters() if p.requires_grad)
-        measured = [run(name, rate, seed, "test") for seed in range(seeds)]
-        rows[name] = {"params": params, "rate": rate, "validation": grid, "runs": measured}
-        print(name, {k: round(v, 2) for k, v in grid.items()}, [round(r["miou"], 2) for r in measured], file=sys.stderr)
+        measured = [run(name, best, seed, "test") for seed in range(seeds)]
+        rows[name] = {"params": params, "rate": best, "validation": validation, "runs": measured}
     loss = "at the label's resolution" if label_resolution else "on the feature grid"
-    title = f"{data}, features of {model} trained on {trained_on}, {steps} steps, loss {loss}, windows {window}"
+    where = f"{steps} steps, loss {loss}, windows of {window[0]} x {window[1]}"
+    where += f", rate {rates[0]:g}" if len(rates) == 1 else ""
+    title = f"{data}, features of {model} trained on {trained_on}, {where}"
     settings = {"title": title, "num_classes": num_classes, "channels": channels, "fingerprint": source, "steps": steps}
-    settings |= {"batch_size": BATCH_SIZE, "window": list(window), "loss": loss, "seeds": seeds}
+    settings |= {"batch_size": BATCH_SIZE, "window": list(window), "loss": loss, "rates": rates, "seeds": seeds}
     file = RESULTS / "frozen-features.json"
     cells = json.loads(file.read_text()) if file.is_file() else {}
-    cells[title] = {"command": "python " + " ".join(sys.argv), "settings": settings, "kinds": rows}
+    cells[title] = {"command": command(sys.argv), "settings": settings, "kinds": rows}
     file.write_text(json.dumps(cells, indent=1) + "\n")
     table = file.with_suffix(".md")
     table.write_text(markdown(cells, kept_reading(table)), encoding="utf-8")

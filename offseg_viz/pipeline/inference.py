@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from offseg_viz.data.transforms import size_in_box
 from offseg_viz.errors import ModelError
 from offseg_viz.models.segmenter import SIDE, Segmenter
 
@@ -73,10 +74,8 @@ class TestMode:
 
     def size(self, height: int, width: int, scale: float = 1.0) -> Size:
         """(height, width) that an image is resized to at one of the scales."""
-        factor = float(scale)
-        if self.resize is not None:
-            factor *= min(max(self.resize) / max(height, width), min(self.resize) / min(height, width))
-        return int(height * factor + 0.5), int(width * factor + 0.5)
+        long, short = self.resize or (max(height, width), min(height, width))
+        return size_in_box(height, width, (long * scale, short * scale))
 
 
 WHOLE = TestMode()

@@ -88,6 +88,11 @@ class ProgressBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         return "training"
 
+    def get_metrics(self, trainer, pl_module) -> dict:
+        shown = super().get_metrics(trainer, pl_module)
+        shown.pop("v_num", None)
+        return shown
+
 
 def first_process() -> bool:
     """Whether this is the only process, or the one that writes files and messages."""

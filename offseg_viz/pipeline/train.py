@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from offseg_viz.data.sample import SampleSet
@@ -123,7 +124,7 @@ def train(
                 CSVLogger(out, name="log", version=f"from-step-{start_step:06d}"),
                 TensorBoardLogger(out, name="tensorboard", version=f"from-step-{start_step:06d}"),
             ],
-            callbacks=[LastCheckpoint(out, checkpoint_every)]
+            callbacks=[LastCheckpoint(out, checkpoint_every), LearningRateMonitor("step")]
             + ([BestCheckpoint(out)] if measured is not None else [])
             + ([ProgressBar()] if progress else []),
             plugins=[AtomicCheckpointIO()],
@@ -169,7 +170,8 @@ def _resumed_step(last: Path, recipe: Recipe) -> int:
     import torch
 
     stored = read_weights(last, model=recipe.model)
-    for name, value in asdict(recipe).items():
+    for name in ("model", "data", *OVERRIDABLE):
+        value = getattr(recipe, name)
         if stored.origin.get(name) != str(value):
             raise CheckpointError(
                 f"{last} was trained with {name}={stored.origin.get(name)}, now {name}={value}; "

@@ -20,6 +20,7 @@ from offseg_viz.pipeline.batches import TrainStream, train_loader
 from offseg_viz.pipeline.evaluate import evaluate
 from offseg_viz.pipeline.machine import Machine
 from offseg_viz.pipeline.recipes import find_recipe
+from offseg_viz.pipeline.schedule import schedule
 from offseg_viz.pipeline.train import train
 
 QUIET = {"workers": 0, "progress": False}
@@ -49,6 +50,9 @@ def test_it_learns_and_writes_a_run_that_can_be_used(model, samples, tmp_path):
     assert list((tmp_path / "run" / "tensorboard").glob("*/events.out.tfevents.*"))
     log = pd.read_csv(next((tmp_path / "run" / "log").glob("*/metrics.csv")))
     assert log.loss.dropna().iloc[-1] < log.loss.dropna().iloc[0]
+    rates = log[["step", "lr-AdamW/decode_head, decay"]].dropna().to_numpy()
+    assert len(rates) == 12
+    assert all(rate == pytest.approx(10 * row.learning_rate * schedule(step, row), rel=1e-6) for step, rate in rates)
     assert log.miou.dropna().iloc[-1] == pytest.approx(result.miou, abs=1e-6)
     assert read_weights(tmp_path / "run" / "model.safetensors").origin["command"] == "offseg-viz train"
 
