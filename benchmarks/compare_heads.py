@@ -19,7 +19,15 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.progress import track
 from scipy import stats
+
+from offseg_viz.data import load_samples
+from offseg_viz.metrics import confusion_matrix, segmentation_metrics
+from offseg_viz.models.weights import read_weights
+from offseg_viz.models.zoo import load_model
+from offseg_viz.pipeline.evaluate import mode_of
+from offseg_viz.pipeline.inference import predicted_classes
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -55,6 +63,33 @@ def interval(differences: list[float]) -> tuple[float, float]:
     mean, count = statistics.mean(differences), len(differences)
     half = stats.t.ppf(0.975, count - 1) * statistics.stdev(differences) / count**0.5
     return mean - half, mean + half
+
+
+def confusions(out: Path, data: str, split: str, root: Path | None) -> np.ndarray:
+    """Confusion matrix of every image of a split by the network of a run, (images, K, K)."""
+    kept = out / split / "confusions.npy"
+    if not kept.is_file():
+        weights = read_weights(out / "model.safetensors")
+        model = load_model(weights.model, weights=out / "model.safetensors")
+        mode, found = mode_of(model.name, data), []
+        for sample in track(load_samples(data, split=split, root=root), f"{out.name}, image by image"):
+            prediction = predicted_classes(model, sample.image, mode).numpy()
+            found.append(confusion_matrix(sample.label, prediction, len(model.classes)))
+        np.save(kept, np.array(found))
+    return np.load(kept)
+
+
+def resampled_gain(plain: np.ndarray, other: np.ndarray, *, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the gain in mIoU (percent) of two trained networks over the choice of test images.
+
+    A bootstrap: images are drawn with replacement, the same for both networks. It says nothing of other seeds.
+    """
+    random, gains = np.random.default_rng(seed), []
+    for _ in range(draws):
+        weights = np.bincount(random.integers(0, len(plain), len(plain)), minlength=len(plain))
+        a, b = (segmentation_metrics(np.tensordot(weights, one, 1))["miou"] for one in (plain, other))
+        gains.append(100 * (b - a))
+    return tuple(np.percentile(gains, (2.5, 97.5)))
 
 
 def differences(rows: list[dict], plain: str, other: str, name: str) -> list[float]:
@@ -114,10 +149,16 @@ def main(
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [pool.submit(measure, name, seed, **options) for seed in range(seeds) for name in models]
         rows = [future.result() for future in waiting]
+    intervals = {}
+    if seeds == 1:
+        found = {name: confusions(runs / f"{data}-{name}-seed0", data, split, root) for name in models}
+        intervals = {name: resampled_gain(found[model], found[name]) for name in models[1:]}
     recipe = json.loads((runs / f"{data}-{model}-seed0" / "run.json").read_text())["recipe"]
     command = f"python benchmarks/compare_heads.py --model {model} --data {data} --seeds {seeds}"
     command += "".join(f" --also {name}" for name in also or []) + (f" --steps {steps}" if steps else "")
     table = markdown(rows, model, data, split, recipe, command)
+    for name, (low, high) in intervals.items():
+        table += f"\nGain of {name} over {model} in mIoU, 95 % interval over the test images: [{low:+.2f}, {high:+.2f}].\n"
     (RESULTS / "logs").mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{model}-{data}.md").write_text(table)
     (RESULTS / f"{model}-{data}.json").write_text(json.dumps({"recipe": recipe, "runs": rows}, indent=1) + "\n")

@@ -5,10 +5,10 @@
     python benchmarks/frozen_features.py --data camvid --root path/to/camvid --runs /tmp/frozen
 
 Everything before the classifier is frozen, and the features E that it sees are computed once. A fresh classifier of
-every kind is then trained on them, all with the same batches, steps and seeds. The learning rate of a kind is the one of a
-grid that does best on the validation split (mIoU of a run whose seed the table does not use); the table is measured on
-the test split. The class attention runs over one window: windows of 48 x 64 cells in training (all of a
-training scene, a part of a CamVid photograph), whole images in the test.
+every kind is then trained on them, all with the same batches, steps and seeds. The learning rate of a kind is the one
+of a grid that does best on the validation split (mIoU of a run whose seed the table does not use); the table is
+measured on the test split. The class attention runs over one window: 48 x 64 cells in training (all of a training
+scene, a part of a CamVid photograph), the whole image in the test.
 
 The loss is taken on the feature grid, with the label pixel in the middle of every cell, which is many times cheaper;
 `--label-resolution` takes it at the resolution of the label, as training does. Predictions are always resized to the
@@ -120,7 +120,7 @@ def build(kind: str, channels: int, num_classes: int, *, seed: int = 0) -> nn.Mo
 
 
 def hidden_width(channels: int, num_classes: int) -> int:
-    """Width at which C -> width -> K, with biases, has most nearly the K C + 2 C^2 + 2 K parameters of offset learning."""
+    """Width at which C -> width -> K has as many parameters, or nearly, as offset learning: K C + 2 C^2 + 2 K."""
     wanted = num_classes * channels + 2 * channels**2 + 2 * num_classes
     return round((wanted - num_classes) / (channels + 1 + num_classes))
 
@@ -157,7 +157,7 @@ def freeze(model: Segmenter, samples: SampleSet, folder: Path) -> Frozen:
     if not file.is_file():
         features, labels = [], []
         for sample in track(samples, f"features of {len(samples)} {samples.dataset}", total=len(samples)):
-            features.append(model(model.normalize(sample.image)).to(torch.float16, memory_format=torch.contiguous_format))
+            features.append(model(model.normalize(sample.image)).half().contiguous())  # (1, C, h, w)
             labels.append(torch.from_numpy(sample.label.copy()))
         sizes = {tuple(label.shape) for label in labels}
         if len(sizes) > 1:
@@ -171,7 +171,8 @@ def freeze(model: Segmenter, samples: SampleSet, folder: Path) -> Frozen:
 
 def middle_labels(label: Tensor, stride: int) -> Tensor:
     """Label pixels in the middle of the cells: (N, H, W) to (N, H / stride, W / stride) rounded up, int64."""
-    rows, columns = (torch.arange(stride // 2, side + stride // 2, stride).clamp(max=side - 1) for side in label.shape[1:])
+    half = stride // 2
+    rows, columns = (torch.arange(half, side + half, stride).clamp(max=side - 1) for side in label.shape[1:])
     return label[:, rows[:, None], columns].long()
 
 
@@ -275,14 +276,14 @@ def mean_and_interval(differences: Sequence[float]) -> tuple[float, float]:
 def section(cell: dict) -> str:
     """The table of one command, a row a kind: means over the seeds."""
     what = cell["settings"]
+    shown = ("num_classes", "channels", "steps", "batch_size", "window", "loss", "rates", "seeds")
     bounds = ", ".join(f"{highest_probability(what['num_classes'], gain):.3f} at gain {gain}" for gain in (1, 3, 10))
-    shown = ("steps", "batch_size", "window", "loss", "rates", "seeds")
     lines = [
         f"## {what['title']}",
         "",
         f"`{cell['command']}`",
         "",
-        f"{what['num_classes']} classes, {what['channels']} channels; " + ", ".join(f"{k} {what[k]}" for k in shown) + ". "
+        ", ".join(f"{name} {what[name]}" for name in shown) + ". "
         f"Without bias and with one gain for all, the LayerNorm lets no probability pass {bounds}.",
         "",
         f"| classifier | params | rate | mIoU | against per-pixel | {' | '.join(COLUMNS.values())} |",
@@ -310,18 +311,19 @@ def markdown(cells: dict[str, dict], reading: str) -> str:
         "# Classifiers on frozen features\n\n"
         f"Made by `benchmarks/frozen_features.py`, which says how; torch {torch.__version__}:\n\n{commands}\n\n"
         "Metrics on the test split in percent, with the predictions resized to the label. mIoU: mean and standard "
-        "deviation over the seeds; *against per-pixel*: mean of the paired differences, and half of its 95 % "
-        "confidence interval (t over the seeds). *Frequent* and *rare*: mIoU of the half of the classes with the most "
-        "pixels in training and of the other half. *Rate*: the learning rate, chosen on the validation split where "
-        "there are several. Losses: cross entropy on the feature grid after training, "
-        f"of {FITTED_IMAGES} training images and of the test split. *Top p*: mean probability of the predicted class on the test "
-        "split, to be compared with aAcc. *Gain*: mean gain of the LayerNorm at the end. *params*: those that are "
+        "deviation over the seeds. *Against per-pixel*: mean of the paired differences and half of its 95 % confidence "
+        "interval (t over the seeds). *Frequent* and *rare*: mIoU of the half of the classes with the most pixels in "
+        "training and of the other half. *Rate*: the learning rate, chosen on the validation split where there are "
+        "several. Losses: cross entropy on the feature grid after training, of "
+        f"{FITTED_IMAGES} training images and of the test split. *Top p*: mean probability of the predicted class on "
+        "the test split, to be compared with aAcc. *Gain*: mean gain of the LayerNorm at the end (of class scores with "
+        "standard deviation 1 to logits), times the temperature's factor. *Params*: those that are "
         f"learned.\n\n{kinds}\n\n## Reading\n\n{reading.strip()}\n\n" + "\n".join(map(section, cells.values()))
     )
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The command line that was given; of absolute paths the last parts, which do not tell where a machine keeps them."""
+    """The command line that was given; of absolute paths the last two parts, the rest being the machine's own."""
     shown = (Path(*Path(a).parts[-2:]) if Path(a).is_absolute() else a for a in arguments[1:])
     return shlex.join(["python", "benchmarks/frozen_features.py", *map(str, shown)])
 
@@ -333,7 +335,7 @@ def kept_reading(file: Path) -> str:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="The network whose features are taken; its head ends in a classifier.")] = "nano",
+    model: Annotated[str, typer.Option(help="The network whose features are taken.")] = "nano",
     weights: Annotated[str, typer.Option(help='"scenes" or a checkpoint of this package.')] = "scenes",
     data: Annotated[str, typer.Option(help="scenes or camvid.")] = "scenes",
     root: Annotated[Path | None, typer.Option(help="Folder of camvid.")] = None,
@@ -342,7 +344,7 @@ def main(
     window: Annotated[tuple[int, int], typer.Option(help="Cells (rows, columns) of a training window.")] = (48, 64),
     label_resolution: Annotated[bool, typer.Option(help="The loss at the label's resolution, as in training.")] = False,
     kind: Annotated[list[str] | None, typer.Option(help="Only these classifiers, beside the first.")] = None,
-    rate: Annotated[list[float] | None, typer.Option(help="Learning rates to choose from, instead of the grid.")] = None,
+    rate: Annotated[list[float] | None, typer.Option(help="Instead of the grid; one alone is not chosen.")] = None,
     runs: Annotated[Path, typer.Option(help="Where features and finished runs are kept.")] = Path("runs/frozen"),
 ) -> None:
     """Train and measure all classifiers on the features of one network, print the table and write all of them."""
@@ -365,16 +367,17 @@ def main(
         if not file.is_file():
             classifier = build(kind, channels, num_classes, seed=seed)
             fit(classifier, frozen["train"], steps=steps, rate=rate, seed=seed, window=window, fine=label_resolution)
-            result = {"seed": seed} | measure(classifier, frozen[split], frequent)
+            result = {"seed": seed, "gain": gains(classifier)} | measure(classifier, frozen[split], frequent)
             if split == "test":
-                result |= {"train_loss": mean_loss(classifier, fitted), "test_loss": mean_loss(classifier, frozen["test"])}
-            file.write_text(json.dumps(result | {"gain": gains(classifier)}))
+                losses = mean_loss(classifier, fitted), mean_loss(classifier, frozen["test"])
+                result |= dict(zip(("train_loss", "test_loss"), losses, strict=True))
+            file.write_text(json.dumps(result))
         return json.loads(file.read_text())
 
     rates, rows = rate or list(LEARNING_RATES), {}
     for name in track([k for k in KINDS if not kind or k in kind or k == next(iter(KINDS))], "classifiers"):
-        validation = {r: run(name, r, CHOICE_SEED, "val")["miou"] for r in rates} if len(rates) > 1 else {rates[0]: None}
-        best = max(validation, key=validation.get)
+        validation = {r: run(name, r, CHOICE_SEED, "val")["miou"] for r in rates} if len(rates) > 1 else {}
+        best = max(validation, key=validation.get) if validation else rates[0]
         params = sum(p.numel() for p in build(name, channels, num_classes).parameters() if p.requires_grad)
         measured = [run(name, best, seed, "test") for seed in range(seeds)]
         rows[name] = {"params": params, "rate": best, "validation": validation, "runs": measured}

@@ -11,6 +11,7 @@ import pytest
 import torch
 import typer
 from torch import nn
+from typer.testing import CliRunner
 
 from offseg_viz.classes import ClassList
 from offseg_viz.data.sample import Sample, SampleSet
@@ -78,7 +79,8 @@ def test_what_is_fixed_at_zero_stays_there():
         classifier = train(kind)
         weights = {part: getattr(classifier, f"{part}_offset_proj").weight for part in ("feature", "class")}
         assert {part for part, weight in weights.items() if not weight.any()} == {zero}
-    assert not any(parameter.any() for name, parameter in train("per-pixel, LayerNorm").named_parameters() if "proj" in name)
+    parameters = train("per-pixel, LayerNorm").named_parameters()
+    assert not any(parameter.any() for name, parameter in parameters if "proj" in name)
 
 
 def test_layer_norm_alone_is_a_linear_classifier_then_the_norm():
@@ -88,8 +90,8 @@ def test_layer_norm_alone_is_a_linear_classifier_then_the_norm():
 
 
 def test_gains_start_where_they_should_and_are_read_back():
-    starts = {"offset": 1, "offset, gain 3": 3, "offset, gain 10": 10, "offset, temperature": 1, "offset, no norm": None}
-    assert {kind: bench.gains(bench.build(kind, C, K)) for kind in starts} == starts
+    starts = {"": 1, ", gain 3": 3, ", gain 10": 10, ", temperature": 1, ", no norm": None}
+    assert {kind: bench.gains(bench.build(f"offset{kind}", C, K)) for kind in starts} == starts
     assert bench.gains(bench.build("per-pixel", C, K)) is None
     tempered = bench.build("offset, temperature", C, K)
     feature = toy().feature[:1].float()
@@ -200,11 +202,41 @@ def test_the_table_keeps_the_reading_and_pairs_the_seeds(tmp_path):
         "per-pixel": {"params": 36, "rate": 0.016, "runs": [run | {"miou": m, "gain": None} for m in (30.0, 40.0)]},
         "offset": {"params": 281, "rate": 0.004, "runs": [run | {"miou": m} for m in (31.0, 42.0)]},
     }
-    settings = dict(title="toy", num_classes=K, channels=C, steps=5, batch_size=8, window=[4, 5], loss="fine", seeds=2)
-    text = bench.markdown(json.loads(json.dumps({"toy": {"command": "run", "settings": settings, "kinds": rows}})), "Read.")
+    names = ("num_classes", "channels", "steps", "batch_size", "window", "loss", "rates", "seeds")
+    settings = {name: 3 for name in names} | {"title": "toy"}
+    cells = {"toy": {"command": "python benchmarks/frozen_features.py", "settings": settings, "kinds": rows}}
+    text = bench.markdown(json.loads(json.dumps(cells)), "Read.")
     half = 12.7062 * math.sqrt(0.5) / math.sqrt(2)
     assert "| per-pixel | 36 | 0.016 | 35.00 ± 7.07 |  |" in text
     assert f"| offset | 281 | 0.004 | 36.50 ± 7.78 | +1.50 ± {half:.2f} |" in text
     file = tmp_path / "table.md"
     file.write_text(text)
     assert bench.kept_reading(file).strip() == "Read." and bench.kept_reading(tmp_path / "none.md") == ""
+
+
+def test_commands_do_not_tell_where_a_machine_keeps_its_files():
+    given = ["/here/x.py", "--weights", "/there/runs/nano-seed0/model.safetensors", "--kind", "offset, gain 3"]
+    shown = "python benchmarks/frozen_features.py --weights nano-seed0/model.safetensors --kind 'offset, gain 3'"
+    assert bench.command(given) == shown
+
+
+@pytest.mark.parametrize("rates", [(), ("--rate", "0.05")])
+def test_the_whole_command_resumes_and_repeats(tmp_path, monkeypatch, rates):
+    splits = {"train": [(192, 256)] * 3, "val": [(64, 96)], "test": [(64, 96)] * 2}
+    monkeypatch.setattr(bench, "load_samples", lambda data, split, root: toy_samples(splits[split]))
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    app = typer.Typer()
+    app.command()(bench.main)
+    options = ["--seeds", "2", "--steps", "3", "--runs", str(tmp_path / "runs"), "--kind", "offset", *rates]
+    done = CliRunner().invoke(app, options, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    first, files = (tmp_path / "frozen-features.json").read_text(), len(list((tmp_path / "runs").glob("*.json")))
+    assert files == 2 * (2 + (0 if rates else len(bench.LEARNING_RATES)))  # two kinds, two seeds, the choice of a rate
+    monkeypatch.setattr(bench, "fit", None)  # everything is there already
+    assert CliRunner().invoke(app, options, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "frozen-features.json").read_text() == first
+    (cell,) = json.loads(first).values()
+    assert list(cell["kinds"]) == ["per-pixel", "offset"]
+    validation = cell["kinds"]["offset"]["validation"]
+    assert cell["kinds"]["offset"]["rate"] == (0.05 if rates else float(max(validation, key=validation.get)))
+    assert "| offset |" in (tmp_path / "frozen-features.md").read_text()

@@ -122,14 +122,13 @@ def check_split(dataset: str, split: str) -> None:
 
 
 def find_root(dataset: str, root: str | Path, marker: str) -> Path:
-    """The folder that holds `marker`: `root`, or the folder in it that stands at the top of the published layout."""
+    """`root` if it holds the folder `marker`, else the folder in it with which the published layout begins, if any."""
     root = Path(root).expanduser()
     top = PUBLISHED[dataset].layout.splitlines()[0].strip("/").split("/")
-    inner = [root.joinpath(*top[first:]) for first in range(len(top))]
-    for place in (root, *inner):
-        if (place / marker).is_dir():
-            return place
-    return next((place for place in inner if place.is_dir()), root)  # for the message on what is missing in it
+    if (root / marker).is_dir():
+        return root
+    inner = (root.joinpath(*top[first:]) for first in range(len(top)))
+    return next((place for place in inner if place.is_dir()), root)
 
 
 def folder_of(dataset: str, root: Path, name: str) -> Path:

@@ -67,6 +67,14 @@ def test_raw_and_converted_label_maps_agree_pixel_by_pixel(root):
     np.testing.assert_array_equal(cityscapes_samples(root)[1].label, converted[1].label)
 
 
+def test_some_raw_numbers_known_by_heart(root):
+    samples = cityscapes_samples(root)
+    with Image.open(pair(root, IDS[0])[1]) as image:
+        raw = np.asarray(image)
+    for value, name in ((7, "road"), (24, "person"), (26, "car"), (31, "train"), (32, "motorcycle"), (33, "bicycle")):
+        assert (samples[0].label[raw == value] == samples.classes.index(name)).all()
+
+
 def test_the_raw_numbers_are_those_of_the_facts():
     rows = facts_on("cityscapes")["raw_labels"]["raw_classes"]
     classes = facts_on("cityscapes")["classes"]

@@ -38,6 +38,15 @@ def test_raw_label_maps_of_both_splits(root):
     assert set(np.concatenate([sample.label.ravel() for sample in samples])) == {*range(171), 255}
 
 
+@pytest.mark.parametrize(
+    ("raw", "name"), [(0, "person"), (12, "stop sign"), (26, "backpack"), (89, "toothbrush"), (91, "banner")]
+)
+def test_some_raw_numbers_known_by_heart(root, raw, name):
+    write_label(root / "annotations" / "val2017" / f"{IDS[0]}.png", (raw,))
+    samples = coco_stuff164k_samples(root)
+    assert (samples[0].label == samples.classes.index(name)).all()
+
+
 def test_converted_label_maps_give_the_same(root):
     raw = [sample.label for sample in coco_stuff164k_samples(root)]
     for name in IDS:
