@@ -83,7 +83,11 @@ class Machine:
 
 
 class ProgressBar(RichProgressBar):
-    """Steps of the whole run, with the time that is left, on the error stream."""
+    """Batches of the whole run, those before a stop included, with the time that is left."""
+
+    @property
+    def total_train_batches(self) -> int | float:
+        return self.trainer.num_training_batches
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "training"
@@ -140,6 +144,7 @@ def quiet_lightning():
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning.*")
+            warnings.filterwarnings("ignore", message="Grad strides do not match")  # of 1x1 weights, channels last
             yield
     finally:
         logger.setLevel(level)
