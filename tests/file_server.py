@@ -24,6 +24,7 @@ class Service:
     heeds_if_range: bool = True
     is_chunked: bool = False
     shift: int = 0  # by how many bytes a part is off what was asked for
+    longest_part: int | None = None
     encoding: str | None = None
     stall: float = 0.0  # seconds before each cut
     cuts: list = field(default_factory=list)
@@ -83,11 +84,13 @@ def answer(service, handler):
     body, extra, code = data, {}, 200
     if wanted and service.knows_ranges and holds:
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        code, extra = (206, {}) if start < len(data) else (416, {"Content-Range": f"bytes */{len(data)}"})
-        if code == 206:
+        code, body, extra = 416, b"", {"Content-Range": f"bytes */{len(data)}"}
+        if start < len(data):
+            code = 206
             start += service.shift
-            extra = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
-        body = data[start:]
+            end = len(data) if service.longest_part is None else min(len(data), start + service.longest_part)
+            extra = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"}
+            body = data[start:end]
     handler.send_response(code)
     for name, value in (validators | extra).items():
         handler.send_header(name, value)
