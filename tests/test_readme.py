@@ -57,6 +57,6 @@ def test_linked_files_exist(path):
 def test_figures_of_the_comparison_come_from_the_results():
     rows = [line for line in README.splitlines() if line.startswith("| **nano")]
     results = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks" / "results").glob("*.md"))
-    assert len(rows) == 4
+    assert len(rows) == 3
     assert [row for row in rows if row not in results] == []
     assert "BENCHMARKS" not in README
