@@ -21,8 +21,8 @@ def main() -> None:
     except OffsegVizError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        console.print("stopped")
+    except KeyboardInterrupt as stop:
+        console.print(str(stop) or "stopped", highlight=False, soft_wrap=True)
         raise SystemExit(130) from None
 
 

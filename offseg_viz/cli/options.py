@@ -26,7 +26,7 @@ Split = Annotated[str, typer.Option(help="Part of the data set: train, val or te
 Weights = Annotated[
     str | None,
     typer.Option(
-        help="A .safetensors or .ckpt file, or the name of bundled weights. Default: the bundled ones of the data set."
+        help="A .safetensors or .ckpt file, or the name of bundled weights. Default: those bundled for --model."
     ),
 ]
 Workers = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from offseg_viz.cli import app
 from offseg_viz.cli.options import (
@@ -45,7 +45,7 @@ def recipes(
         if name is not None and name not in valid:
             raise UnknownNameError(kind, name, valid)
     headings = ("recipe", "steps", "batch", "crop", "resize", "rate", "head", "decay", "warm-up", "test", "source")
-    table = Table(*headings, title="TRAIN WITH offseg-viz train --recipe RECIPE --root FOLDER --out FOLDER")
+    table = Table(Column(headings[0], no_wrap=True), *headings[1:], title="TRAIN WITH offseg-viz train --recipe RECIPE --root FOLDER --out FOLDER")
     rows = [row for row in all_recipes() if data in (None, row.data) and model in (None, row.model)]
     for row in rows:
         sides = f"{row.short_sides[0]}..{row.short_sides[-1]}" if row.short_sides else _size(row.resize)
@@ -103,10 +103,10 @@ def train(
     accelerator: Accelerator = "auto",
     precision: Precision = "32",
     accumulate: Annotated[
-        int, typer.Option(min=1, help="Batches a step on every device: less memory, the same step.")
+        int, typer.Option(min=1, help="Batches a step on every device: less memory; BatchNorm sees one at a time.")
     ] = 1,
 ) -> None:
-    """Train a network by a recipe; what is not given comes from it. --set and the options win over --config."""
+    """Train a network by a recipe; what is not given comes from it. Options and --set win over --config."""
     from offseg_viz.data import load_samples
     from offseg_viz.pipeline.machine import Machine, first_process
     from offseg_viz.pipeline.recipes import find_recipe, split_name
@@ -116,6 +116,10 @@ def train(
         raise ModelError("found --recipe together with --model or --data; needed --recipe, or both --model and --data")
     if recipe is not None:
         model, data = split_name(recipe)
+    from_yaml = _from_yaml(config)
+    named_in_yaml = [from_yaml.pop(name, None) for name in ("model", "data")]
+    if recipe is None and model is None and data is None:
+        model, data = named_in_yaml
     if model is None or data is None:
         raise ModelError("found no recipe; needed --recipe MODEL/DATA (`offseg-viz recipes`), or --model and --data")
     named = {
@@ -130,11 +134,17 @@ def train(
         "seed": seed,
     }
     given = {name: value for name, value in named.items() if value is not None}
-    chosen = find_recipe(model, data, **_from_yaml(config) | _assignments(set_ or []) | given)
+    assigned = _assignments(set_ or [])
+    for name in assigned.keys() & {*given, "model", "data"}:
+        way = "--recipe" if name in ("model", "data") else f"--{name.replace('_', '-')}"
+        raise ModelError(f"found --set {name}=...; it is set by {way} here: needed one of the two")
+    chosen = find_recipe(model, data, **from_yaml | assigned | given)
     machine = Machine(devices, nodes, accelerator, precision, accumulate)
     machine.share.batch_size(chosen)
     samples = load_samples(data, split="train", root=root)
     validation = None if validate_on == "none" else load_samples(data, split=validate_on, root=root)
+    if validation is not None and validation.ids == samples.ids and first_process():
+        console.print("validation is on the training images: this folder has no images/train and images/val")
     if data == "scenes":
         from offseg_viz.data.scenes import cache_scenes
 

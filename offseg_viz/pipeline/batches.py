@@ -128,7 +128,16 @@ def train_loader(
 
 
 def evaluation_loader(samples: SampleSet, *, share: Share = Share(), workers: int = 2) -> DataLoader:
-    """Whole images, one a batch, in order; of several processes each gets every n-th, so that none comes twice."""
+    """Whole images, one a batch, in order; of several processes each gets every n-th, so that none comes twice.
+
+    Raises
+    ------
+    ModelError
+        If there are more processes than images.
+    """
+    if len(samples) < share.processes:
+        found = f"{len(samples)} images to measure and {share.processes} processes"
+        raise ModelError(f"found {found}; needed an image or more for each: fewer devices")
     return DataLoader(
         WholeImages(samples, workers=workers),
         batch_size=1,

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -78,9 +78,14 @@ def train(
     share = machine.share
     share.batch_size(recipe)
     start_step = _resumed_step(out / "last.ckpt", recipe) if resume else 0
+    if start_step == recipe.steps and (out / "model.safetensors").is_file():
+        return load_model(recipe.model, weights=out / "model.safetensors")  # it had ended already
     for name, part in (("training", samples), ("validation", validation)):
         if part is not None and part.classes is None:
-            raise DataError(f"{part.dataset} ({name}) has no label maps; needed a labelled data set")
+            raise DataError(
+                f"{part.dataset} ({name}) has no label maps; needed a labelled data set, of your own: images/, labels/ and "
+                "classes.txt in one folder"
+            )
     if validation is not None and validation.classes.names != samples.classes.names:
         raise ModelError(f"{validation.dataset} (validation) and {samples.dataset} (training) have different classes")
     if first_process():
@@ -92,13 +97,17 @@ def train(
     model = load_model(recipe.model, classes=samples.classes, seed=recipe.seed)
     notes = {"recipe": asdict(recipe), "command": list(command), "devices": asdict(machine)} | environment()
     notes["official_param_groups"] = official_param_groups
+    sessions = []
+    if resume and (out / "run.json").is_file():
+        before = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        notes["command"], sessions = before["command"], before.get("sessions", [])
     if backbone_weights is not None:
         from offseg_viz.models.official.backbones import load_backbone_weights
 
         load_backbone_weights(model, backbone_weights)
         notes["backbone_weights"] = {"file": Path(backbone_weights).name, "fingerprint": model.fingerprint()}
     origin = {name: str(value) for name, value in asdict(recipe).items()}
-    origin |= {"library_version": notes["versions"]["offseg-viz"], "command": " ".join(command)}
+    origin |= {"library_version": notes["versions"]["offseg-viz"], "command": " ".join(notes["command"])}
     header = {"model": model.name, "classes": list(model.classes.names), "colors": list(model.classes.colors)}
     if first_process():
         _write_notes(out, recipe, notes)
@@ -137,6 +146,7 @@ def train(
         with ExitStack() as stack:
             for one in filter(None, (loader, measured)):
                 stack.enter_context(one.dataset.watched.clear_errors())
+            stack.enter_context(_told_interrupt(out))
             trainer.fit(task, loader, measured, ckpt_path=out / "last.ckpt" if resume else None, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
@@ -144,17 +154,28 @@ def train(
         if measured is not None and task.measured_at != recipe.steps:
             trainer.validate(task, measured, verbose=False)
     if trainer.is_global_zero:
-        done = {"seconds": round(time.perf_counter() - start, 1), "first_step": start_step}
-        _write_notes(out, recipe, notes | done)
+        seconds = round(time.perf_counter() - start, 1)
+        sessions = [*sessions, {"command": list(command), "first_step": start_step, "seconds": seconds}]
+        total = round(sum(session["seconds"] for session in sessions), 1)
+        _write_notes(out, recipe, notes | {"sessions": sessions, "seconds": total})
         save_weights(model, out / "model.safetensors", origin=origin)
     return model.eval()
+
+
+@contextmanager
+def _told_interrupt(out: Path) -> Iterator[None]:
+    """Lightning answers Ctrl-C with a silent exit; this tells how to go on."""
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt(f"stopped; --resume goes on from the last checkpoint in {out}") from None
 
 
 def _write_notes(out: Path, recipe: Recipe, notes: dict) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "run.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
-        numbers = {name: value for name, value in asdict(recipe).items() if name in OVERRIDABLE}
+        numbers = {name: value for name, value in asdict(recipe).items() if name != "source"}
         text = f"# {recipe.name}: {recipe.source}\n" + yaml.safe_dump(_plain(numbers), sort_keys=False)
         (out / "recipe.yaml").write_text(text, encoding="utf-8")
     except OSError as cause:
@@ -169,6 +190,8 @@ def _resumed_step(last: Path, recipe: Recipe) -> int:
     """Steps already done in a checkpoint, which must come from the same recipe."""
     import torch
 
+    if not last.is_file():
+        raise CheckpointError(f"no checkpoint at {last}: there is nothing to resume; leave --resume out")
     stored = read_weights(last, model=recipe.model)
     for name in ("model", "data", *OVERRIDABLE):
         value = getattr(recipe, name)
