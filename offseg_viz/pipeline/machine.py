@@ -83,7 +83,10 @@ class Machine:
 
 
 class ProgressBar(RichProgressBar):
-    """Batches of the whole run, those before a stop included, with the time that is left."""
+    """Batches of the whole run, those before a stop included, with the time that is left, on the error stream."""
+
+    def __init__(self):
+        super().__init__(console_kwargs={"stderr": True})
 
     @property
     def total_train_batches(self) -> int | float:
