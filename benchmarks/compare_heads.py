@@ -158,7 +158,9 @@ def main(
     command += "".join(f" --also {name}" for name in also or []) + (f" --steps {steps}" if steps else "")
     table = markdown(rows, model, data, split, recipe, command)
     for name, (low, high) in intervals.items():
-        table += f"\nGain of {name} over {model} in mIoU, 95 % interval over the test images: [{low:+.2f}, {high:+.2f}].\n"
+        table += (
+            f"\nGain of {name} over {model} in mIoU, 95 % interval over the test images: [{low:+.2f}, {high:+.2f}].\n"
+        )
     (RESULTS / "logs").mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{model}-{data}.md").write_text(table)
     (RESULTS / f"{model}-{data}.json").write_text(json.dumps({"recipe": recipe, "runs": rows}, indent=1) + "\n")

@@ -11,6 +11,7 @@ from offseg_viz.models.cost import HEADINGS, available_models, shown_figures
 
 RESULTS = Path(__file__).parent / "results" / "model-costs.md"
 
+
 def markdown(table: pd.DataFrame, notes: list[str]) -> str:
     """The table with its remarks as numbered notes."""
     lines = [f"| network | {' | '.join(HEADINGS.values())} | note |", "|---|" + "---:|" * (len(HEADINGS) + 1)]

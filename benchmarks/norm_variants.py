@@ -2,8 +2,8 @@
 
     python benchmarks/norm_variants.py --seeds 2
 
-Trains nano-offset on scenes by its recipe with a bias a class instead of the LayerNorm, and puts the results beside those
-of benchmarks/compare_heads.py for the same seeds. Writes results/norm-variants.md.
+Trains nano-offset on scenes by its recipe with a bias a class instead of the LayerNorm, and puts the results beside
+those of benchmarks/compare_heads.py for the same seeds. Writes results/norm-variants.md.
 """
 
 import json
@@ -66,9 +66,9 @@ def main(
     lines = [
         "# The last step of offset learning on scenes",
         "",
-        f"`python benchmarks/norm_variants.py --seeds {seeds}`: nano-offset by its recipe, whole network trained, with a "
-        "bias a class instead of the LayerNorm over classes. Test split, percent; the rows of nano and nano-offset are "
-        "those of nano-scenes.md for the same seeds.",
+        f"`python benchmarks/norm_variants.py --seeds {seeds}`: nano-offset by its recipe, whole network trained, "
+        "with a bias a class instead of the LayerNorm over classes. Test split, percent; the rows of "
+        "nano and nano-offset are those of nano-scenes.md for the same seeds.",
         "",
         f"| network | seeds | {' | '.join(MEASURES.values())} |",
         "|---|---:|" + "---:|" * len(MEASURES),

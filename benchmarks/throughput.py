@@ -20,10 +20,10 @@ from offseg_viz.data.scenes import cache_scenes
 from offseg_viz.models.zoo import load_model
 from offseg_viz.pipeline.batches import train_loader
 from offseg_viz.pipeline.evaluate import evaluate
+from offseg_viz.pipeline.inference import TestMode
 from offseg_viz.pipeline.machine import environment
 from offseg_viz.pipeline.recipes import find_recipe
 from offseg_viz.pipeline.task import SegmentationTask
-from offseg_viz.pipeline.inference import TestMode
 
 HERE = Path(__file__).parent
 NETWORKS = ("nano", "nano-offset", "segformer-b0", "segformer-b0-offset", "offseg-t")

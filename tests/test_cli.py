@@ -136,7 +136,12 @@ def test_evaluation_modes_and_processes_from_the_command_line(camvid, tmp_path):
     plain = run(*command, "--split", "train", "--workers", 0).stdout
     two = run(*command, "--split", "train", "--workers", 0, "--devices", 2, "--accelerator", "cpu").stdout
     numbers = [text.split("(")[0] for out in (plain, two) for text in out.splitlines() if text.startswith("mIoU")]
-    assert "Validation" not in plain and len(numbers) == 2 and numbers[0] == numbers[1] and two.count("mAcc") == plain.count("mAcc")
+    assert (
+        "Validation" not in plain
+        and len(numbers) == 2
+        and numbers[0] == numbers[1]
+        and two.count("mAcc") == plain.count("mAcc")
+    )
     modes = ("--window", "64x64", "--resize", "128x96", "--scales", "0.5,1", "--flip")
     assert "window=(64, 64), stride=(42, 42), pad=False, scales=(0.5, 1.0), flip=True" in run(*command, *modes).stdout
     assert "scales" in run(*command, "--scales", "big", check=False).stderr
@@ -146,7 +151,9 @@ def test_evaluation_modes_and_processes_from_the_command_line(camvid, tmp_path):
 def test_recipes_are_listed():
     printed = run("recipes", "--data", "ade20k").stdout
     assert "offseg-t/ade20k" in printed and "512x512/480x480" in printed and "160000" in printed
-    assert "cityscapes" not in printed and "Did you mean 'ade20k'" in run("recipes", "--data", "ade", check=False).stderr
+    assert (
+        "cityscapes" not in printed and "Did you mean 'ade20k'" in run("recipes", "--data", "ade", check=False).stderr
+    )
     assert "nano-offset/scenes" in run("recipes", "--model", "nano-offset").stdout
 
 
@@ -179,7 +186,22 @@ def test_data_sets_are_checked_and_told_where_to_get(camvid, tmp_path):
         (("train", "--recipe", "nano/scenes", "--out", "run", "--accumulate", "3"), "needed a product that divides 8"),
         (("train", "--recipe", "nano/scenes", "--out", "run", "--set", "model=nano"), "it is set by --recipe"),
         (("train", "--recipe", "nano/scenes", "--out", "run", "--steps", "2", "--set", "steps=3"), "set by --steps"),
-        (("evaluate", "--model", "nano", "--data", "scenes", "--limit", "2", "--devices", "3", "--accelerator", "cpu"), "2 images to measure and 3 processes"),
+        (
+            (
+                "evaluate",
+                "--model",
+                "nano",
+                "--data",
+                "scenes",
+                "--limit",
+                "2",
+                "--devices",
+                "3",
+                "--accelerator",
+                "cpu",
+            ),
+            "2 images to measure and 3 processes",
+        ),
         (("data", "get", "imagenet"), "published data set"),
         (("scenes", "--out", "x", "--size", "12by9"), "HEIGHTxWIDTH"),
     ],

@@ -139,7 +139,9 @@ def test_what_is_used_without_import_is_named_where_it_is_used():
     assert "zarr" in (ROOT / "offseg_viz" / "record.py").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("folder", "declared"), [("offseg_viz", RUN), ("benchmarks", RUN | TEST), ("tests", RUN | TEST)])
+@pytest.mark.parametrize(
+    ("folder", "declared"), [("offseg_viz", RUN), ("benchmarks", RUN | TEST), ("tests", RUN | TEST)]
+)
 def test_every_import_is_a_declared_dependency(folder, declared):
     modules = third_party(imported_in(ROOT / folder))
     loose = {name for name in modules if not distributions_of({name}) & declared}

@@ -45,7 +45,11 @@ def recipes(
         if name is not None and name not in valid:
             raise UnknownNameError(kind, name, valid)
     headings = ("recipe", "steps", "batch", "crop", "resize", "rate", "head", "decay", "warm-up", "test", "source")
-    table = Table(Column(headings[0], no_wrap=True), *headings[1:], title="TRAIN WITH offseg-viz train --recipe RECIPE --root FOLDER --out FOLDER")
+    table = Table(
+        Column(headings[0], no_wrap=True),
+        *headings[1:],
+        title="TRAIN WITH offseg-viz train --recipe RECIPE --root FOLDER --out FOLDER",
+    )
     rows = [row for row in all_recipes() if data in (None, row.data) and model in (None, row.model)]
     for row in rows:
         sides = f"{row.short_sides[0]}..{row.short_sides[-1]}" if row.short_sides else _size(row.resize)
@@ -55,7 +59,9 @@ def recipes(
             f"{_size(row.window)}/{_size(row.stride)}" if row.window else "whole", row.source,
         )  # fmt: skip
     Console(width=max(Console().width, 160)).print(table)
-    typer.echo(f"recipes: {len(rows)}; every number can be set: offseg-viz train --config FILE.yaml or --set name=value")
+    typer.echo(
+        f"recipes: {len(rows)}; every number can be set: offseg-viz train --config FILE.yaml or --set name=value"
+    )
 
 
 @app.command()

@@ -47,8 +47,8 @@ class Share:
         parts = self.processes * self.accumulate
         if recipe.batch_size % parts:
             raise ModelError(
-                f"a step has {recipe.batch_size} crops, found {self.processes} processes with {self.accumulate} batches "
-                f"each; needed a product that divides {recipe.batch_size}: change accumulate or batch_size"
+                f"a step has {recipe.batch_size} crops, found {self.processes} processes with {self.accumulate} "
+                f"batches each; needed a product that divides {recipe.batch_size}: change accumulate or batch_size"
             )
         return recipe.batch_size // parts
 
@@ -72,7 +72,7 @@ class TrainStream(Dataset):
 
 
 class StepSampler(Sampler[list[int]]):
-    """Lists of item numbers, a list a batch of this process, for the steps from `start` on; its length is that of all."""
+    """Lists of item numbers, one a batch of this process, for the steps from `start` on; its length is that of all."""
 
     def __init__(self, recipe: Recipe, share: Share, start: int = 0):
         self.recipe, self.share, self.start = recipe, share, start

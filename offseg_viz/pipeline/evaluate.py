@@ -158,7 +158,7 @@ def evaluate(
 
 
 def mode_of(model: str, data: str) -> TestMode:
-    """How images of a data set are predicted by its recipe for a model; whole, at their own size, where there is none."""
+    """How images of a data set are predicted by its recipe for a model; whole, at their size, where there is none."""
     return find_recipe(model, data).test_mode if has_recipe(model, data) else TestMode()
 
 

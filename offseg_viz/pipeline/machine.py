@@ -68,7 +68,9 @@ class Machine:
         if several:
             # Buffers are those of BatchNorm, which are the same everywhere; sending them would also make processes
             # with fewer images to validate wait for ever.
-            options["strategy"] = DDPStrategy(broadcast_buffers=False, process_group_backend=None if self.gpu else "gloo")
+            options["strategy"] = DDPStrategy(
+                broadcast_buffers=False, process_group_backend=None if self.gpu else "gloo"
+            )
             options["plugins"] = [*options.get("plugins", ()), *([] if self.gpu else [CPUSync()])]
             options["sync_batchnorm"] = self.gpu
         return L.Trainer(

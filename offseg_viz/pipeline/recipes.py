@@ -161,7 +161,7 @@ ROWS = (
     _ours("segformer segnext offseg", "folder", steps=4000, crop=(256, 256), learning_rate=3e-4),
     _ours("mask2former", "folder", steps=4000, crop=(256, 256), **MASK2FORMER),
 )
-"""One row a family and data set. The published ones start from a backbone trained on ImageNet (`--backbone-weights`)."""
+"""One row a family and data set. The published ones start from an ImageNet backbone (`--backbone-weights`)."""
 
 
 def recipes() -> Iterator[Recipe]:

@@ -12,7 +12,9 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        sums = torch.stack([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), torch.full_like(x[0, :, 0, 0], x[:, 0].numel())])
+        sums = torch.stack(
+            [x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), torch.full_like(x[0, :, 0, 0], x[:, 0].numel())]
+        )
         total, squares, count = all_reduce(sums)  # (C,) each; gradients flow back to all processes
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)  # (C,)

@@ -66,9 +66,7 @@ class SegmentationTask(L.LightningModule):
             loss, parts = self.mask_loss(self.model.queries(images), batch.label)
             self.log_dict({f"loss_{name}": part for name, part in parts.items()})
         else:
-            loss = segmentation_loss(
-                self.model(images), batch.label, mean_over_ignored=self.recipe.mean_over_ignored
-            )
+            loss = segmentation_loss(self.model(images), batch.label, mean_over_ignored=self.recipe.mean_over_ignored)
         self._check_finite(loss, batch)
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -128,8 +126,9 @@ class ShapeCounts(Metric):
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
         label, prediction = label.cpu().numpy(), prediction.cpu().numpy()
-        sums = *boundary_counts(label, prediction, len(self.found)), *small_object_counts(
-            label, prediction, len(self.found)
+        sums = (
+            *boundary_counts(label, prediction, len(self.found)),
+            *small_object_counts(label, prediction, len(self.found)),
         )
         for name, counts in zip(("intersection", "union", "found", "objects"), sums, strict=True):
             setattr(self, name, getattr(self, name) + torch.from_numpy(counts).to(self.found.device))

@@ -83,8 +83,8 @@ def train(
     for name, part in (("training", samples), ("validation", validation)):
         if part is not None and part.classes is None:
             raise DataError(
-                f"{part.dataset} ({name}) has no label maps; needed a labelled data set, of your own: images/, labels/ and "
-                "classes.txt in one folder"
+                f"{part.dataset} ({name}) has no label maps; needed a labelled data set, of your own: images/, "
+                "labels/ and classes.txt in one folder"
             )
     if validation is not None and validation.classes.names != samples.classes.names:
         raise ModelError(f"{validation.dataset} (validation) and {samples.dataset} (training) have different classes")

@@ -79,7 +79,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_says_so(tmp_path):
     assert "could not be written" in full.stderr and "the previous one is intact" in full.stderr
     assert "Traceback" not in full.stderr
     assert last.read_bytes() == before and not list((tmp_path / "run").glob(".*"))
-    again = subprocess.run(command(folder, tmp_path / "run", "--resume"), env=ENVIRONMENT, capture_output=True, text=True)
+    again = subprocess.run(
+        command(folder, tmp_path / "run", "--resume"), env=ENVIRONMENT, capture_output=True, text=True
+    )
     assert again.returncode == 0, again.stderr
 
 
@@ -115,9 +117,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_step_files_and_last_loss(tm
 
 def test_a_learning_rate_that_is_absurd_is_told(tmp_path):
     with pytest.raises(ModelError, match="the loss is (nan|inf) at step"):
-        train(
-            blocks_recipe(steps=30, learning_rate=1e30), block_samples(), tmp_path / "run", workers=0, **QUIET
-        )
+        train(blocks_recipe(steps=30, learning_rate=1e30), block_samples(), tmp_path / "run", workers=0, **QUIET)
 
 
 def die(sample):
