@@ -32,8 +32,8 @@ PAPER_MIOU = {
     ("segnext-t", "ade20k"): 41.1,
     ("mask2former-swin-t", "ade20k"): 47.7,
 }
-"""mIoU in percent, single scale: OffSeg by arXiv 2508.08811, tables 2 and 3, the others by arXiv 2105.15203, 2209.08575
-and 2112.01527."""
+"""mIoU in percent, single scale: OffSeg's as others quote arXiv 2508.08811, the plain networks' by arXiv 2105.15203,
+2209.08575 and 2112.01527."""
 
 PAPER_GAIN = {
     ("segformer-b0-offset", "ade20k"): 2.7,
