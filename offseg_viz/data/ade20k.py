@@ -16,7 +16,7 @@ OTHER = 0
 """Raw value of what is none of the classes."""
 
 
-def ade20k_samples(root: str | Path, *, split: str = "val") -> SampleSet:
+def ade20k_samples(root: str | Path, *, split: str = "val", unpaired: list[str] | None = None) -> SampleSet:
     """The photographs of one split with their label maps, in the order of their names.
 
     Parameters
@@ -25,6 +25,8 @@ def ade20k_samples(root: str | Path, *, split: str = "val") -> SampleSet:
         ``ADEChallengeData2016``, or the folder in which it lies.
     split
         "train" or "val".
+    unpaired
+        See `load_samples`.
 
     Returns
     -------
@@ -46,5 +48,6 @@ def ade20k_samples(root: str | Path, *, split: str = "val") -> SampleSet:
     pairs = match(
         Files(images, ".jpg", files_by_name(images, (".jpg",))),
         Files(annotations, ".png", files_by_name(annotations, (".png",))),
+        unpaired,
     )
     return published_samples("ade20k", pairs, {raw: raw - 1 for raw in range(1, 151)}, ignored=(OTHER,))

@@ -24,7 +24,7 @@ CAMVID_CLASSES = ClassList.of("camvid")
 UNLABELLED = 11
 
 
-def camvid_samples(root: str | Path, *, split: str = "val") -> SampleSet:
+def camvid_samples(root: str | Path, *, split: str = "val", unpaired: list[str] | None = None) -> SampleSet:
     """The photographs of one split with their label maps, in the order of their names.
 
     The folder is checked at once by its file names; files are read when an item is asked for. An item whose files
@@ -37,6 +37,8 @@ def camvid_samples(root: str | Path, *, split: str = "val") -> SampleSet:
         The folder with ``train``, ``trainannot``, ``val``, ``valannot``, ``test``, ``testannot``.
     split
         "train", "val" or "test".
+    unpaired
+        See `load_samples`.
 
     Returns
     -------
@@ -56,6 +58,7 @@ def camvid_samples(root: str | Path, *, split: str = "val") -> SampleSet:
     pairs = match(
         Files(images, ".jpg (or .png)", files_by_name(images, IMAGE_SUFFIXES)),
         Files(annotations, ".png", files_by_name(annotations, (".png",))),
+        unpaired,
     )
     pairs = {name: pairs[name] for name in sorted(pairs)}
     return published_samples("camvid", pairs, {k: k for k in range(len(CAMVID_CLASSES))}, ignored=(UNLABELLED,))

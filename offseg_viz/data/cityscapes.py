@@ -27,7 +27,7 @@ NUM_RAW = 34
 PHOTOGRAPH, LABEL_IDS, CONVERTED = "_leftImg8bit", "_gtFine_labelIds", "_gtFine_labelTrainIds"
 
 
-def cityscapes_samples(root: str | Path, *, split: str = "val") -> SampleSet:
+def cityscapes_samples(root: str | Path, *, split: str = "val", unpaired: list[str] | None = None) -> SampleSet:
     """The photographs of one split, of all its cities, with their label maps, in the order of city and name.
 
     Parameters
@@ -36,6 +36,8 @@ def cityscapes_samples(root: str | Path, *, split: str = "val") -> SampleSet:
         The folder with ``leftImg8bit`` and ``gtFine``.
     split
         "train" or "val".
+    unpaired
+        See `load_samples`.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def cityscapes_samples(root: str | Path, *, split: str = "val") -> SampleSet:
     if not photographs.paths:
         raise DataError(f"no *{PHOTOGRAPH}.png in the folders of {images}; {needed_layout('cityscapes')}")
     labels = (_of_all_cities(annotations, ending) for ending in (CONVERTED, LABEL_IDS))
-    pairs, is_mapped = match_either(photographs, *labels)
+    pairs, is_mapped = match_either(photographs, *labels, unpaired)
     by_name = {name.rpartition("/")[2]: pair for name, pair in pairs.items()}
     if len(by_name) < len(pairs):
         twice = [name for name, pair in pairs.items() if by_name[name.rpartition("/")[2]] != pair]

@@ -20,7 +20,7 @@ blender, hair brush."""
 CONVERTED = "_labelTrainIds"
 
 
-def coco_stuff164k_samples(root: str | Path, *, split: str = "val") -> SampleSet:
+def coco_stuff164k_samples(root: str | Path, *, split: str = "val", unpaired: list[str] | None = None) -> SampleSet:
     """The photographs of one split with their label maps, in the order of their names.
 
     Parameters
@@ -29,6 +29,8 @@ def coco_stuff164k_samples(root: str | Path, *, split: str = "val") -> SampleSet
         The folder with ``images/train2017``, ``annotations/train2017`` and so on.
     split
         "train" or "val".
+    unpaired
+        See `load_samples`.
 
     Returns
     -------
@@ -55,6 +57,7 @@ def coco_stuff164k_samples(root: str | Path, *, split: str = "val") -> SampleSet
         Files(images, ".jpg", files_by_name(images, (".jpg",))),
         Files(annotations, f"{CONVERTED}.png", converted),
         Files(annotations, ".png", raw),
+        unpaired,
     )
     if is_mapped:
         return published_samples("coco_stuff164k", pairs, {k: k for k in range(NUM_RAW - len(UNUSED))})

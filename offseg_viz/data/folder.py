@@ -30,7 +30,7 @@ SPLITS = ("train", "val", "test")
 LAYOUT = "root/images/NAME.jpg, root/labels/NAME.png and root/classes.txt with one class name a line"
 
 
-def folder_samples(root: str | Path, *, split: str | None = None) -> SampleSet:
+def folder_samples(root: str | Path, *, split: str | None = None, unpaired: list[str] | None = None) -> SampleSet:
     """The images of one's own folder, with label maps where it has them, in the order of their names.
 
     Parameters
@@ -40,6 +40,8 @@ def folder_samples(root: str | Path, *, split: str | None = None) -> SampleSet:
         Without ``labels`` it may also hold the images themselves.
     split
         "train", "val" or "test"; needed where the images lie in folders of these names.
+    unpaired
+        See `load_samples`.
 
     Returns
     -------
@@ -69,6 +71,7 @@ def folder_samples(root: str | Path, *, split: str | None = None) -> SampleSet:
     pairs = match(
         Files(images, ".jpg (or .png)", files_by_name(images, PHOTOGRAPH_SUFFIXES)),
         Files(labels, ".png", files_by_name(labels, LABEL_SUFFIXES)),
+        unpaired,
     )
     return FilePairs("folder", classes, pairs, label_table({k: k for k in range(len(classes))})).samples()
 

@@ -215,8 +215,9 @@ class _Item(NamedTuple):
 
 def _inspect(name: str, root: Path | None, split: str | None, progress: bool) -> SplitReport:
     published = PUBLISHED[name].splits[split] if name in PUBLISHED else None
+    unpaired = []
     try:
-        samples = load_samples(name, split=split or "val", root=root)
+        samples = load_samples(name, split=split or "val", root=root, unpaired=unpaired)
     except DataError as cause:
         return SplitReport(split or WHOLE, published, problems=(_one_line(cause),))
     names = () if samples.classes is None else samples.classes.names
@@ -242,7 +243,7 @@ def _inspect(name: str, root: Path | None, split: str | None, progress: bool) ->
         ignored=ignored,
         heights=heights,
         widths=widths,
-        problems=tuple(problems),
+        problems=(*unpaired, *problems),
     )
 
 

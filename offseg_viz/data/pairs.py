@@ -67,8 +67,10 @@ class Files(NamedTuple):
         return f"{self.folder / name}{self.ending}"
 
 
-def match(images: Files, labels: Files) -> dict[str, tuple[str, str]]:
+def match(images: Files, labels: Files, unpaired: list[str] | None = None) -> dict[str, tuple[str, str]]:
     """The paths of image and label map by name, in the order of the images.
+
+    Where `unpaired` is given, a file without a partner is left out and noted there, a line each, and nothing raises.
 
     Raises
     ------
@@ -80,17 +82,23 @@ def match(images: Files, labels: Files) -> dict[str, tuple[str, str]]:
         (labels, images, "label map", "image"),
     ):
         alone = sorted(here.paths.keys() - there.paths.keys())
-        if alone:
+        if unpaired is not None:
+            unpaired += [f"{here.paths[name]} has no {partner}: needed {there.expected(name)}" for name in alone]
+        elif alone:
             more = f" ({len(alone) - 1} more {kind}s have none)" if alone[1:] else ""
             raise DataError(
                 f"{here.paths[alone[0]]} has no {partner}{more}: needed {there.expected(alone[0])}; "
                 f"add it or remove the {kind}"
             )
-    return {name: (path, labels.paths[name]) for name, path in images.paths.items()}
+    return {name: (path, labels.paths[name]) for name, path in images.paths.items() if name in labels.paths}
 
 
-def match_either(images: Files, mapped: Files, raw: Files) -> tuple[dict[str, tuple[str, str]], bool]:
+def match_either(
+    images: Files, mapped: Files, raw: Files, unpaired: list[str] | None = None
+) -> tuple[dict[str, tuple[str, str]], bool]:
     """Match images with label maps of which there are two kinds: class numbers as they are, or raw values.
+
+    `unpaired` is as in `match`.
 
     Returns
     -------
@@ -112,7 +120,7 @@ def match_either(images: Files, mapped: Files, raw: Files) -> tuple[dict[str, tu
             f"*{mapped.ending} and {with_raw} one *{raw.ending}; needed one of the two kinds for all of them"
         )
     is_mapped = not missing[0] or (bool(missing[1]) and bool(mapped.paths))
-    return match(images, mapped if is_mapped else raw), is_mapped
+    return match(images, mapped if is_mapped else raw, unpaired), is_mapped
 
 
 def check_split(dataset: str, split: str) -> None:

@@ -17,7 +17,7 @@ OTHER = 0
 """Raw value of what is none of the classes."""
 
 
-def pascal_context_samples(root: str | Path, *, split: str = "val") -> SampleSet:
+def pascal_context_samples(root: str | Path, *, split: str = "val", unpaired: list[str] | None = None) -> SampleSet:
     """The photographs that the list of a split names, with their label maps, in the order of the list.
 
     Parameters
@@ -26,6 +26,8 @@ def pascal_context_samples(root: str | Path, *, split: str = "val") -> SampleSet
         ``VOC2010``, or a folder with ``VOC2010`` or ``VOCdevkit/VOC2010`` in it.
     split
         "train" or "val".
+    unpaired
+        See `load_samples`.
 
     Returns
     -------
@@ -50,14 +52,17 @@ def pascal_context_samples(root: str | Path, *, split: str = "val") -> SampleSet
         folder = folder_of("pascal_context", root, folder)
         files = files_by_name(folder, (suffix,))
         alone = [name for name in names if name not in files]
-        if alone:
+        if unpaired is not None:
+            unpaired += [f"{list_path} names {name}, which has no {kind}" for name in alone]
+        elif alone:
             more = f" ({len(alone) - 1} more have none)" if alone[1:] else ""
             raise DataError(
                 f"{list_path} names {alone[0]}, which has no {kind}{more}: needed {folder / alone[0]}{suffix}; "
                 "add it or remove the name from the list"
             )
-        paths.append([files[name] for name in names])
-    pairs = dict(zip(names, zip(*paths, strict=True), strict=True))
+        paths.append(files)
+    images, labels = paths
+    pairs = {name: (images[name], labels[name]) for name in names if name in images and name in labels}
     return published_samples("pascal_context", pairs, {raw: raw - 1 for raw in range(1, 60)}, ignored=(OTHER,))
 
 

@@ -24,7 +24,12 @@ class SampleCheck(NamedTuple):
 
 
 def load_samples(
-    name: str, *, split: str = "val", root: str | Path | None = None, size: tuple[int, int] | None = None
+    name: str,
+    *,
+    split: str = "val",
+    root: str | Path | None = None,
+    size: tuple[int, int] | None = None,
+    unpaired: list[str] | None = None,
 ) -> SampleSet:
     """The images of a data set.
 
@@ -42,6 +47,9 @@ def load_samples(
     size
         Height and width of the scenes in pixels, by default those of the split; a set of files comes in its own size
         and takes none.
+    unpaired
+        A list to note images without label map, and label maps without image, in, a line each; they are left out. By
+        default the first of them raises.
 
     Returns
     -------
@@ -72,7 +80,7 @@ def load_samples(
 
         return photograph_samples(root)
     reader = import_module(f"offseg_viz.data.{name}")
-    return getattr(reader, f"{name}_samples")(root, split=split)
+    return getattr(reader, f"{name}_samples")(root, split=split, unpaired=unpaired)
 
 
 def check_samples(samples: SampleSet, *, progress: bool = False) -> SampleCheck:

@@ -204,14 +204,22 @@ def test_an_error_of_another_kind_does_not_stop_it(root, monkeypatch):
     assert found.pixels.sum() > 0
 
 
-def test_an_image_without_a_label_map_spoils_its_split_only(root):
+def test_files_without_a_partner_are_all_listed_and_the_others_looked_at(root):
     (root / "valannot" / "b.png").unlink()
+    (root / "val" / "c.png").unlink()
+    save(root / "valannot" / "e.png", np.zeros((4, 5), np.uint8))
+    damaged = root / "val" / "a.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
     report = inspect(root)
     found = of_split(report, "val")
-    assert len(found.problems) == 1 and "val/b.png has no label map" in found.problems[0]
-    assert found.samples == 0 and found.heights is None and found.absent == [] and found.classes.empty
-    assert "val: cannot be opened\n  problem: " in report.summary()
-    assert of_split(report, "train").samples == 1 and not report.ok
+    assert len(found.problems) == 4
+    for problem, name in zip(
+        found.problems, ("val/b.png", "valannot/c.png", "valannot/e.png", "val/a.png"), strict=True
+    ):
+        assert name in problem
+    assert "has no label map: needed" in found.problems[0] and "has no image: needed" in found.problems[1]
+    assert found.samples == 1 and found.heights is None and not report.ok
+    assert of_split(report, "train").samples == 1 and of_split(report, "train").heights is not None
 
 
 def test_a_split_without_its_label_maps_is_a_problem_of_one_line(root):

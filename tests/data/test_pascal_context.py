@@ -73,3 +73,12 @@ def test_missing_lists_and_folders(root):
     (root / "SegmentationClassContext").rename(root / "SegmentationClass")
     with pytest.raises(DataError, match=r"no folder .*VOC2010/SegmentationClassContext \(.* holds: ImageSets, JPE"):
         pascal_context_samples(root.parent.parent, split="train")
+
+
+def test_names_without_files_are_noted_where_asked_and_left_out(root):
+    listed = pascal_context_samples(root, split="val").ids
+    (root / "JPEGImages" / f"{listed[0]}.jpg").unlink()
+    noted = []
+    kept = pascal_context_samples(root, split="val", unpaired=noted).ids
+    assert kept == listed[1:] and len(noted) == 1
+    assert listed[0] in noted[0] and "has no image" in noted[0]
