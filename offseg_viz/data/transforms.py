@@ -141,23 +141,6 @@ def size_by_short_side(height: int, width: int, *, short_side: int, longest: int
     return size_in_box(height, width, tuple(int(side + 0.5) for side in sides))
 
 
-def resize_to_box(image: np.ndarray, box: Size) -> np.ndarray:
-    """An image (H, W, 3) uint8 made larger or smaller to just fit into a box, bilinearly, for evaluation.
-
-    Parameters
-    ----------
-    box : its two sides in pixels, in any order; see `size_in_box`.
-
-    Raises
-    ------
-    DataError
-        If the image is of another kind or has no pixels.
-    """
-    _check_image(image)
-    height, width = size_in_box(*image.shape[:2], box)
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
 def random_scale(
     image: np.ndarray,
     label: np.ndarray,

@@ -62,11 +62,13 @@ class TrainStream(Dataset):
 
     def __init__(self, samples: SampleSet, transform: TrainTransform, seed: int, *, workers: int = 0):
         self.watched, self.transform, self.seed = WatchedSamples(samples, workers), transform, seed
+        self._drawn = -1, np.array([])  # a round and its order, which takes long to draw for very many images
 
     def __getitem__(self, n: int) -> Batch:
         round_, place = divmod(n, len(self.watched))
-        order = np.random.default_rng([self.seed, 1, round_]).permutation(len(self.watched))
-        sample = self.watched[int(order[place])]
+        if self._drawn[0] != round_:
+            self._drawn = round_, np.random.default_rng([self.seed, 1, round_]).permutation(len(self.watched))
+        sample = self.watched[int(self._drawn[1][place])]
         image, label = self.transform(sample.image, sample.label, np.random.default_rng([self.seed, 2, n]))
         return Batch(torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(label.astype(np.int64)), sample.id)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from offseg_viz.data.sample import SampleSet
 from offseg_viz.data.samples import check_samples
 from offseg_viz.errors import DataError, ModelError
+from offseg_viz.models.cost import PAPER_GAIN
 from offseg_viz.models.segmenter import Segmenter
 from offseg_viz.pipeline.batches import evaluation_loader
 from offseg_viz.pipeline.inference import TestMode
@@ -34,13 +35,6 @@ PAPER_MIOU = {
 }
 """mIoU in percent, single scale: OffSeg's as others quote arXiv 2508.08811, the plain networks' by arXiv 2105.15203,
 2209.08575 and 2112.01527."""
-
-PAPER_GAIN = {
-    ("segformer-b0-offset", "ade20k"): 2.7,
-    ("segnext-t-offset", "ade20k"): 1.9,
-    ("mask2former-swin-t-offset", "ade20k"): 2.6,
-}
-"""mIoU in percent that offset learning gains, in the abstract of arXiv 2508.08811."""
 
 
 class Evaluation(NamedTuple):
@@ -166,9 +160,9 @@ def paper_figure(model: str, data: str) -> str:
     """What the papers say of a model on a data set, in a few words; empty where they say nothing that is known here."""
     if (model, data) in PAPER_MIOU:
         return f"{PAPER_MIOU[model, data]:.1f}"
-    if (model, data) in PAPER_GAIN:
+    if data == "ade20k" and model in PAPER_GAIN:
         plain = model.removesuffix("-offset")
-        return f"{PAPER_GAIN[model, data]:+.1f} over {plain} ({PAPER_MIOU[plain, data]:.1f})"
+        return f"{PAPER_GAIN[model]:+.1f} over {plain} ({PAPER_MIOU[plain, data]:.1f})"
     return ""
 
 

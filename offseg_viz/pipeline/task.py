@@ -116,12 +116,16 @@ class SegmentationTask(L.LightningModule):
         checkpoint["offseg_viz"] = self.header
 
 
+SHAPE_COUNTS = ("intersection", "union", "found", "objects")
+"""Of boundary regions, and of small objects, by class."""
+
+
 class ShapeCounts(Metric):
     """Sums of boundary pixels and small objects by class, over images and processes."""
 
     def __init__(self, num_classes: int):
         super().__init__()
-        for name in ("intersection", "union", "found", "objects"):
+        for name in SHAPE_COUNTS:
             self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, label: Tensor) -> None:
@@ -130,8 +134,8 @@ class ShapeCounts(Metric):
             *boundary_counts(label, prediction, len(self.found)),
             *small_object_counts(label, prediction, len(self.found)),
         )
-        for name, counts in zip(("intersection", "union", "found", "objects"), sums, strict=True):
+        for name, counts in zip(SHAPE_COUNTS, sums, strict=True):
             setattr(self, name, getattr(self, name) + torch.from_numpy(counts).to(self.found.device))
 
     def compute(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in ("intersection", "union", "found", "objects")}
+        return {name: getattr(self, name) for name in SHAPE_COUNTS}

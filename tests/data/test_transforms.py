@@ -236,29 +236,6 @@ def test_resized_pairs_stay_in_step(options, seed):
     np.testing.assert_array_equal(image_out[checked], COLOR_OF[label_out[checked]])
 
 
-def test_resize_to_box_is_bilinear_and_leaves_its_input():
-    image = noise(7, 13)
-    before = image.copy()
-    out = T.resize_to_box(image, (26, 14))
-    assert out.shape == (14, 26, 3) and out.dtype == np.uint8
-    for y in range(14):
-        for x in range(26):
-            # the centre of pixel (y, x) lies at (y + 1/2) / 2 - 1/2 of the smaller image; its rim is repeated
-            above, left = (y + 0.5) / 2 - 0.5, (x + 0.5) / 2 - 0.5
-            value = np.zeros(3)
-            for row in (int(np.floor(above)), int(np.floor(above)) + 1):
-                for column in (int(np.floor(left)), int(np.floor(left)) + 1):
-                    weight = (1 - abs(above - row)) * (1 - abs(left - column))
-                    value += weight * image[min(max(row, 0), 6), min(max(column, 0), 12)]
-            assert np.abs(out[y, x] - value).max() <= 1
-    np.testing.assert_array_equal(image, before)
-    same = T.resize_to_box(image, (13, 7))
-    np.testing.assert_array_equal(same, image)
-    assert not np.shares_memory(same, image)
-    with pytest.raises(DataError, match=r"the image is float64 \(7, 13, 3\)"):
-        T.resize_to_box(image / 255, (26, 14))
-
-
 def test_all_published_training_recipes_can_be_said():
     recipes = json.loads(shared("facts/recipes.json").read_text())
     image, label = np.zeros((300, 400, 3), np.uint8), np.zeros((300, 400), np.uint8)
