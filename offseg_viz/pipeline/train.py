@@ -101,7 +101,12 @@ def train(
     if resume and (out / "run.json").is_file():
         before = json.loads((out / "run.json").read_text(encoding="utf-8"))
         notes["command"], sessions = before["command"], before.get("sessions", [])
-    if backbone_weights is not None:
+        if "backbone_weights" in before:
+            notes["backbone_weights"] = before["backbone_weights"]
+        if before["official_param_groups"] != official_param_groups:
+            with_or_without = "with" if before["official_param_groups"] else "without"
+            raise CheckpointError(f"{out} was trained {with_or_without} --official-param-groups; resume it like that")
+    if backbone_weights is not None and not resume:
         from offseg_viz.models.official.backbones import load_backbone_weights
 
         load_backbone_weights(model, backbone_weights)
@@ -174,12 +179,19 @@ def _told_interrupt(out: Path) -> Iterator[None]:
 def _write_notes(out: Path, recipe: Recipe, notes: dict) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "run.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+        _write(out / "run.json", json.dumps(notes, indent=2) + "\n")
         numbers = {name: value for name, value in asdict(recipe).items() if name != "source"}
         text = f"# {recipe.name}: {recipe.source}\n" + yaml.safe_dump(_plain(numbers), sort_keys=False)
-        (out / "recipe.yaml").write_text(text, encoding="utf-8")
+        _write(out / "recipe.yaml", text)
     except OSError as cause:
         raise CheckpointError(f"{out} cannot be written ({cause}); choose a folder that can be written") from cause
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside the old file and move into its place: a run that is killed leaves the one or the other."""
+    passing = path.with_name(f".{path.name}.partial")
+    passing.write_text(text, encoding="utf-8")
+    passing.replace(path)
 
 
 def _plain(numbers: dict) -> dict:

@@ -163,6 +163,13 @@ def test_the_backbone_starts_from_a_published_checkpoint(samples, tmp_path):
     torch.testing.assert_close(trained.state_dict()["backbone.stages.0.patch_embeddings.proj.weight"], expected)
     notes = json.loads((tmp_path / "run" / "run.json").read_text())
     assert notes["backbone_weights"]["file"] == "mit_b0.pth"
+    (tmp_path / "run" / "model.safetensors").unlink()
+    resumed = {"resume": True, "backbone_weights": tmp_path / "mit_b0.pth"}
+    with pytest.raises(CheckpointError, match="was trained without --official-param-groups"):
+        train(row, samples, tmp_path / "run", official_param_groups=True, **resumed, **QUIET)
+    train(row, samples, tmp_path / "run", resume=True, **QUIET)
+    again = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert again["backbone_weights"] == notes["backbone_weights"] and len(again["sessions"]) == 2
 
 
 def test_released_names_decide_over_rate_and_decay_when_asked(samples, tmp_path):
