@@ -18,17 +18,26 @@ variable            dims                 meaning
 `image`             row, col, rgb        uint8, optional
 ==================  ===================  =========================================================================
 
+A network of mask classification (Mask2Former) makes queries compete for pixels in place of classes: its record has the
+dim `query` where the table says `cls`, for `class_embedding` (the mask embeddings, made for this image), `class_offset`
+and `logits` (the mask logits, before their sigmoid), no `logit_bias` or `logit_gain`, and beside them
+
+==================  ===================  =========================================================================
+`query_class`       query, cls           probability of each class; the rest to one is "no object"
+==================  ===================  =========================================================================
+
 Coordinates: `cls` class names with a `color` coordinate (``#rrggbb``) beside them; `y`, `x` centres of the grid cells
 in pixels of the window (0.5 is the centre of the first pixel).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from offseg_viz.classes import IGNORE_INDEX, ClassList
-from offseg_viz.errors import RecordError
+from offseg_viz.errors import RecordError, UnknownNameError
 
 SCHEMA_VERSION = 1
 REQUIRED_ATTRS = (
@@ -37,7 +46,10 @@ REQUIRED_ATTRS = (
 )
 REQUIRED = {"feature": ("y", "x", "channel"), "class_embedding": ("cls", "channel"), "logits": ("cls", "y", "x")}
 OFFSETS = {"feature_offset": ("y", "x", "channel"), "class_offset": ("cls", "channel")}
-OPTIONAL = {"logit_bias": ("cls",), "logit_gain": ("cls",), "label": ("y", "x"), "image": ("row", "col", "rgb")}
+LAST_LAYER = {"logit_bias": ("cls",), "logit_gain": ("cls",)}
+OPTIONAL = {"label": ("y", "x"), "image": ("row", "col", "rgb")}
+DTYPES = ("float32", "float16")
+"""In which a record can be stored; in memory it is float32."""
 
 
 def validate_record(record: xr.Dataset) -> xr.Dataset:
@@ -51,6 +63,11 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
     if not isinstance(record, xr.Dataset):
         raise RecordError(f"a record is an xarray.Dataset, found {type(record).__name__}; make one with extract()")
     known = REQUIRED | OFFSETS | OPTIONAL
+    if "query_class" in record:
+        known = {name: tuple("query" if dim == "cls" else dim for dim in dims) for name, dims in known.items()}
+        known["query_class"] = ("query", "cls")
+    else:
+        known = known | LAST_LAYER
     for name in REQUIRED:
         if name not in record.data_vars:
             raise RecordError(f"the record lacks {name!r}; it has {sorted(map(str, record.data_vars))}")
@@ -91,41 +108,68 @@ def has_offsets(record: xr.Dataset) -> bool:
     return "feature_offset" in record
 
 
+def has_queries(record: xr.Dataset) -> bool:
+    """Whether the record is of mask classification: embeddings, scores and logits are those of queries."""
+    return "query_class" in record
+
+
 def class_list(record: xr.Dataset) -> ClassList:
     """The classes of a record, names and colours in label order."""
     return ClassList(tuple(record["cls"].values), tuple(record["color"].values))
 
 
-def save_record(record: xr.Dataset, path: str | Path) -> Path:
+def save_record(record: xr.Dataset, path: str | Path, *, dtype: str = "float32") -> Path:
     """Write one record as a Zarr group, whole or not at all, with checksums; anything already at `path` is refused.
+
+    Parameters
+    ----------
+    record : xarray.Dataset
+    path : folder to write.
+    dtype : {"float32", "float16"}
+        In which floating variables are stored; float16 takes half the space and keeps three digits.
 
     Raises
     ------
     RecordError
-        If the record is not valid or something is already at `path`.
+        If the record is not valid, something is already at `path`, or a value is beyond the range of float16.
+    UnknownNameError
+        If `dtype` is another one.
     """
     from numcodecs import Zstd
 
     path = Path(path)
     validate_record(record)
+    if dtype not in DTYPES:
+        raise UnknownNameError("dtype", dtype, DTYPES)
     if path.exists():
         raise RecordError(f"{path} is already there; remove it or choose another name")
+    # Zarr's default compressor reads past the end of a truncated chunk and returns garbage; this one notices. Chunks
+    # of one value are written too (by default they are not), so that a chunk that is not there is known to be lost.
+    encoding = {name: {"compressors": [Zstd(level=1, checksum=True)]} for name in record.variables}
+    for name, variable in record.data_vars.items():
+        encoding[name]["chunks"] = variable.shape  # a record is read whole
+        if variable.dtype.kind == "f":
+            encoding[name]["dtype"] = dtype
+            if dtype == "float16" and np.abs(variable.values).max() > np.finfo(np.float16).max:
+                raise RecordError(f"{name!r} of {record.attrs['sample']} has values beyond float16; store it as float32")
     partial = path.with_name(f".{path.name}.partial")
     if partial.exists():
         import shutil
 
         shutil.rmtree(partial)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Zarr's default compressor reads past the end of a truncated chunk and returns garbage; this one notices. Chunks
-    # of one value are written too (by default they are not), so that a chunk that is not there is known to be lost.
-    encoding = {name: {"compressors": [Zstd(level=1, checksum=True)]} for name in record.variables}
     record.to_zarr(partial, mode="w", zarr_format=2, encoding=encoding, write_empty_chunks=True)
     partial.rename(path)
     return path
 
 
-def load_record(path: str | Path) -> xr.Dataset:
-    """Read one record, whole, into memory.
+def load_record(path: str | Path, *, leave_out: Iterable[str] = ()) -> xr.Dataset:
+    """Read one record into memory, its floating variables as float32.
+
+    Parameters
+    ----------
+    path : folder written by `save_record`.
+    leave_out : names of variables that are not needed and not read.
 
     Raises
     ------
@@ -143,10 +187,14 @@ def load_record(path: str | Path) -> xr.Dataset:
         if lost:  # Zarr would fill them in with NaN or zero
             raise OSError(f"parts of {', '.join(lost)} are lost")
         with xr.open_zarr(path, chunks=None) as lazy:
-            record = lazy.load()
+            try:
+                record = validate_record(lazy)
+            except RecordError as cause:
+                raise RecordError(f"{path} holds no valid record: {cause}") from cause
+            record = record.drop_vars(leave_out, errors="ignore").load()
+    except RecordError:
+        raise
     except Exception as cause:
         raise RecordError(f"{path} cannot be read as a record ({cause}); extract it again") from cause
-    try:
-        return validate_record(record)
-    except RecordError as cause:
-        raise RecordError(f"{path} holds no valid record: {cause}") from cause
+    half = [name for name, variable in record.data_vars.items() if variable.dtype == np.float16]
+    return record.assign({name: record[name].astype(np.float32) for name in half})

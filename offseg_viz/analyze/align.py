@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from offseg_viz.errors import UnknownNameError
-from offseg_viz.record import has_offsets
+from offseg_viz.record import has_offsets, has_queries
 from offseg_viz.terms import STAGES
 
 
@@ -34,7 +34,7 @@ def scores(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
     """Inner products of class embeddings and features, dims (cls, y, x), without unit.
 
     W E^T, eq. (1), at the stage `initial`; (W + dW)(E + dE)^T, eq. (13), at the stage `aligned`. No bias and no
-    LayerNorm: see `logits` for what the model returns.
+    LayerNorm: see `logits` for what the model returns. Of mask classification: mask logits, dims (query, y, x).
 
     Raises
     ------
@@ -47,8 +47,12 @@ def scores(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
         class_embedding, feature = aligned_class_embedding(record), aligned_feature(record)
     else:
         class_embedding, feature = record["class_embedding"], record["feature"]
-    product = xr.dot(class_embedding, feature, dim="channel", optimize=True)
-    return _named(product.transpose("cls", "y", "x"), "scores", stage=stage, long_name=f"{stage} scores")
+    height, width, channels = feature.shape
+    product = class_embedding.values @ feature.values.reshape(-1, channels).T  # (K, P)
+    dims = (class_embedding.dims[0], "y", "x")
+    coords = {**class_embedding.coords, **feature.coords}
+    result = xr.DataArray(product.reshape(-1, height, width), dims=dims, coords=coords)
+    return _named(result, "scores", stage=stage, long_name=f"{stage} scores")
 
 
 def logits(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
@@ -57,7 +61,7 @@ def logits(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
     With `logit_gain` in the record: LayerNorm over the classes of one pixel, then gain and bias of every class. The
     LayerNorm is in the released code and not in eq. (13); its gain and bias can change which class wins. Without
     `logit_gain`: scores plus the bias of the 1x1 convolution. A missing `logit_bias` counts as zero.
-    The initial logits pass W E^T through that same last layer.
+    The initial logits pass W E^T through that same last layer. Of mask classification: the scores, dims (query, y, x).
 
     Raises
     ------
@@ -65,24 +69,53 @@ def logits(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
         If `stage` is neither ``"initial"`` nor ``"aligned"``.
     """
     result = scores(record, stage)
+    last_layer(record, result.values)
+    return _named(result, "logits", stage=stage, long_name=f"{stage} logits")
+
+
+def last_layer(record: xr.Dataset, scores: np.ndarray) -> np.ndarray:
+    """Scores (K, ...) to logits of the same shape, **in their place**: LayerNorm over classes or bias, as `logits` says."""
+    column = (-1, *[1] * (scores.ndim - 1))
     if "logit_gain" in record:
-        centred = result - result.mean("cls")
-        variance = (centred**2).mean("cls")  # divided by K, not K - 1, as torch's LayerNorm does
-        result = centred / np.sqrt(variance + record.attrs["logit_norm_eps"]) * record["logit_gain"]
+        scores -= scores.mean(axis=0)
+        variance = np.square(scores).mean(axis=0)  # divided by K, not K - 1, as torch's LayerNorm does
+        scores /= np.sqrt(variance + np.asarray(record.attrs["logit_norm_eps"], scores.dtype))
+        scores *= record["logit_gain"].values.reshape(column)
     if "logit_bias" in record:
-        result = result + record["logit_bias"]
-    return _named(result.transpose("cls", "y", "x"), "logits", stage=stage, long_name=f"{stage} logits")
+        scores += record["logit_bias"].values.reshape(column)
+    return scores
 
 
-def prediction(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
-    """Class number of the largest logit of every pixel, dims (y, x), uint8 as labels are; the first of equal ones.
+def class_maps(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
+    """What classes are compared by, dims (cls, y, x): the logits of a stage.
+
+    Of mask classification: class probability times mask probability (the sigmoid of the mask logit), summed over the
+    queries, from 0 to their number (arXiv 2107.06278, section 3.4).
 
     Raises
     ------
     UnknownNameError
         If `stage` is neither ``"initial"`` nor ``"aligned"``.
     """
-    winner = logits(record, stage).argmax("cls").astype(np.uint8)
+    result = logits(record, stage)
+    if has_queries(record):
+        with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf the 0 that is meant
+            masks = 1 / (1 + np.exp(-result))
+        result = xr.dot(record["query_class"], masks, dim="query")
+    return _named(result.transpose("cls", "y", "x"), "class_maps", stage=stage, long_name=f"{stage} class maps")
+
+
+def prediction(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
+    """Class number of the largest logit (see `class_maps`) of every pixel, dims (y, x), uint8 as labels are.
+
+    The first of equal ones.
+
+    Raises
+    ------
+    UnknownNameError
+        If `stage` is neither ``"initial"`` nor ``"aligned"``.
+    """
+    winner = class_maps(record, stage).argmax("cls").astype(np.uint8)
     return _named(winner, "prediction", stage=stage, long_name=f"{stage} prediction")
 
 

@@ -1,11 +1,12 @@
 """Ideal class embeddings of labelled images (eq. 2 of arXiv 2508.08811) and how much they differ between images."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from offseg_viz.analyze.collection import named_records
+from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
@@ -109,11 +110,10 @@ def ideal_similarity(records: Iterable[xr.Dataset], *, cls: str, rcond: float = 
         If there is no such class.
     """
     ids, rows = [], []
-    for name, record in named_records(records):
-        number = class_list(record).index(cls)
-        if (record["label"] == number).any():
+    for name, row in over_records(records, partial(_ideal_of_class, cls=cls, rcond=rcond)):
+        if row is not None:
             ids.append(name)
-            rows.append(ideal_class_embedding(record, rcond=rcond).values[number])
+            rows.append(row)
     if len(ids) < 2:
         found = f"{len(ids)} image{'s' if len(ids) != 1 else ''} with the class {cls!r}"
         raise RecordError(f"found {found}; needed at least 2 to compare: give more records or choose another class")
@@ -127,6 +127,11 @@ def ideal_similarity(records: Iterable[xr.Dataset], *, cls: str, rcond: float = 
         mean_similarity=float(pairs.mean()),
         spread=float(pairs.std()),
     )
+
+
+def _ideal_of_class(record: xr.Dataset, *, cls: str, rcond: float) -> np.ndarray | None:
+    number = class_list(record).index(cls)
+    return ideal_class_embedding(record, rcond=rcond).values[number] if (record["label"] == number).any() else None
 
 
 def _labelled_pixels(record: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

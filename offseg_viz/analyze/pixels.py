@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
-from offseg_viz.analyze.collection import named_records
+from offseg_viz.analyze.collection import over_records
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
 
@@ -45,8 +45,7 @@ def sample_pixels(records: Iterable[xr.Dataset], *, per_class: int = 200, seed: 
         records = list(records)
     owner, position, total = _draw(records, per_class, seed)
     parts, embeddings, ids = [], [], []
-    for number, (name, record) in enumerate(named_records(records)):
-        record = record.drop_vars(["logits", "image"], errors="ignore").compute()
+    for number, (name, record) in enumerate(over_records(records, _whole)):
         if number == 0:
             first = record
         if not np.array_equal(record["class_embedding"], first["class_embedding"]):
@@ -79,8 +78,8 @@ def _draw(records: Iterable[xr.Dataset], per_class: int, seed: int) -> tuple[np.
     rng = np.random.default_rng(seed)
     pools: dict[int, np.ndarray] = {}
     total = 0
-    for number, (_, record) in enumerate(named_records(records)):
-        label = record["label"].values.ravel()
+    unread = ("logits", "image", "class_offset", "feature_offset")
+    for number, (_, label) in enumerate(over_records(records, _flat_label, leave_out=unread)):
         keys = rng.random(label.size)
         total += int((label != IGNORE_INDEX).sum())
         for value in np.unique(label[label != IGNORE_INDEX]):
@@ -108,3 +107,11 @@ def _gather(record: xr.Dataset, position: np.ndarray, name: str) -> dict[str, np
         "initial_prediction": prediction(record, "initial").values[row, column],
         "aligned_prediction": prediction(record, "aligned").values[row, column],
     }
+
+
+def _whole(record: xr.Dataset) -> xr.Dataset:
+    return record
+
+
+def _flat_label(record: xr.Dataset) -> np.ndarray:
+    return record["label"].values.ravel()

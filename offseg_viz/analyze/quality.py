@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import prediction
-from offseg_viz.analyze.collection import named_records
+from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.ideal import ideal_prediction
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.metrics import confusion_matrix, segmentation_metrics
@@ -32,21 +32,23 @@ def class_iou(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     RecordError
         If there is no record, one has no label, or they have different classes.
     """
-    predict = {"initial": lambda one: prediction(one, "initial"), "aligned": prediction, "ideal": ideal_prediction}
-    confusion = dict.fromkeys(predict, 0)
-    for _, record in named_records(records):
-        record = record.drop_vars(["logits", "image"], errors="ignore").compute()
-        names, label = record["cls"].values.astype(str), record["label"].values
-        nothing = (label == IGNORE_INDEX).all()  # adds zeros; there are no ideal embeddings to ask for
-        for column, function in predict.items():
-            predicted = label if nothing else function(record).values
-            confusion[column] = confusion[column] + confusion_matrix(label, predicted, len(names))
+    confusion = dict.fromkeys((*STAGES, "ideal"), 0)
+    for _, (names, matrices) in over_records(records, _confusions, queries=True):
+        confusion = {column: confusion[column] + matrices[column] for column in confusion}
     table = pd.DataFrame(
         {column: segmentation_metrics(matrix)["iou"] for column, matrix in confusion.items()},
         index=pd.Index(names, name="cls"),
     )
     table[confusion["initial"].sum(axis=1) == 0] = np.nan
     return table
+
+
+def _confusions(record: xr.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    names, label = record["cls"].values.astype(str), record["label"].values
+    predict = {stage: lambda one, stage=stage: prediction(one, stage) for stage in STAGES} | {"ideal": ideal_prediction}
+    nothing = (label == IGNORE_INDEX).all()  # adds zeros; there are no ideal embeddings to ask for
+    predicted = {column: label if nothing else function(record).values for column, function in predict.items()}
+    return names, {column: confusion_matrix(label, values, len(names)) for column, values in predicted.items()}
 
 
 def predicted_shares(records: Iterable[xr.Dataset]) -> pd.DataFrame:
@@ -64,14 +66,17 @@ def predicted_shares(records: Iterable[xr.Dataset]) -> pd.DataFrame:
         If there is no record, or they have different classes.
     """
     counts, changed = {stage: 0 for stage in STAGES}, 0
-    for _, record in named_records(records, labelled=False):
-        record = record.drop_vars(["logits", "image"], errors="ignore").compute()
-        names = record["cls"].values.astype(str)
-        predicted = {stage: prediction(record, stage).values for stage in STAGES}
-        for stage, values in predicted.items():
-            counts[stage] = counts[stage] + np.bincount(values.ravel(), minlength=len(names))
-        changed += int((predicted["initial"] != predicted["aligned"]).sum())
+    for _, (names, found, differ) in over_records(records, _predicted_counts, labelled=False, queries=True):
+        counts = {stage: counts[stage] + found[stage] for stage in STAGES}
+        changed += differ
     total = counts["initial"].sum()
     table = pd.DataFrame({stage: count / total for stage, count in counts.items()}, index=pd.Index(names, name="cls"))
     table.attrs["changed"] = changed / total
     return table
+
+
+def _predicted_counts(record: xr.Dataset) -> tuple[np.ndarray, dict[str, np.ndarray], int]:
+    names = record["cls"].values.astype(str)
+    predicted = {stage: prediction(record, stage).values for stage in STAGES}
+    counts = {stage: np.bincount(values.ravel(), minlength=len(names)) for stage, values in predicted.items()}
+    return names, counts, int((predicted["initial"] != predicted["aligned"]).sum())

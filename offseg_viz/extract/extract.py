@@ -14,7 +14,7 @@ from offseg_viz.data.sample import Sample
 from offseg_viz.errors import DataError, ModelError, RecordError
 from offseg_viz.extract.capture import capture
 from offseg_viz.extract.points import reading_of
-from offseg_viz.extract.store import RecordStore
+from offseg_viz.extract.store import RecordStore, create_store
 from offseg_viz.models.segmenter import SIDE, Segmenter
 from offseg_viz.record import SCHEMA_VERSION, save_record, validate_record
 
@@ -137,7 +137,7 @@ def extract_many(
         If the store holds records of another model or other weights.
     """
     reading_of(model)  # a model that cannot be extracted leaves no store behind
-    store = RecordStore(path, create=True)
+    store = create_store(path)
     checkpoint = model.fingerprint()
     if len(store):
         attrs = store[0].attrs

@@ -188,7 +188,7 @@ def test_the_summary_tells_a_change_of_the_offsets(records, stage):
 
 
 def test_a_store_is_read_one_image_at_a_time(records, tmp_path, monkeypatch):
-    store = RecordStore(tmp_path / "store", create=True)
+    store = create_store(tmp_path / "store")
     for record in records:
         save_record(record, store.path_of(record.attrs["sample"]))
     store = RecordStore(tmp_path / "store")
