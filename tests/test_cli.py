@@ -220,6 +220,55 @@ def test_damaged_image_is_named_before_training(camvid, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_extract_by_windows_and_in_processes_of_torchrun(tmp_path):
+    command = (
+        "extract",
+        "--model",
+        "nano-offset",
+        "--data",
+        "scenes",
+        "--limit",
+        2,
+        "--window",
+        "128x192",
+        "--device",
+        "cpu",
+    )
+    one = run(*command, "--stride", "128x150", "--dtype", "float16", "--out", tmp_path / "one")
+    assert "12 records in" in one.stdout and "100%" in one.stderr
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun += ["-m", "offseg_viz.cli", *map(str, command), "--stride", "128x150", "--dtype", "float16"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(
+        [*torchrun, "--out", str(tmp_path / "two")], capture_output=True, text=True, env=environment, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(f"process {number} of 2 is done" in done.stdout for number in (1, 2))
+    stores = [open_store(tmp_path / name) for name in ("one", "two")]
+    assert stores[0].ids == stores[1].ids and len(stores[0].of_image("scene-000001")) == 6
+    for one, two in zip(*stores, strict=True):
+        np.testing.assert_allclose(one["logits"], two["logits"], atol=0.02)
+        assert one.attrs == two.attrs and one.attrs["window"][2:] == [128, 192]
+    again = run(*command, "--out", tmp_path / "one", check=False)
+    assert again.returncode == 2 and "dtype float16" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--dtype", "float8"), "unknown dtype 'float8'"),
+        (("--stride", "64x64"), "needed --window HEIGHTxWIDTH too"),
+        (("--device", "cuda:99"), "there are cpu"),
+        (("--layer", "3"), "classifies pixels, once"),
+    ],
+)
+def test_mistakes_in_extract_leave_no_store_behind(options, expected, tmp_path):
+    command = ("extract", "--model", "nano", "--data", "scenes", "--limit", 1, "--out", tmp_path / "s")
+    result = run(*command, *options, check=False)
+    assert result.returncode == 2 and expected in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "s").exists()
+
+
 def test_help_of_every_command_names_its_options():
     top = run("--help").stdout
     for command in ("train", "evaluate", "extract", "report", "models", "scenes", "convert"):

@@ -5,11 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import xarray as xr
+from query_records import build_query_record
 
 from offseg_viz import record as schema
 from offseg_viz.classes import ClassList
 from offseg_viz.errors import DataError, OffsegVizError, RecordError, UnknownNameError
-from offseg_viz.record import class_list, has_offsets, load_record, save_record, validate_record
+from offseg_viz.record import class_list, has_offsets, has_queries, load_record, save_record, validate_record
 from offseg_viz.terms import STAGES, TERMS, glossary
 
 
@@ -127,6 +128,70 @@ def test_damaged_files_are_noticed(offset_record, tmp_path, name):
         load_record(path)
     chunk.write_bytes(whole)
     assert load_record(path)["label"].values.max() == 0
+
+
+@pytest.mark.parametrize("offsets", [True, False])
+def test_records_of_queries(tmp_path, offsets):
+    record = build_query_record(offsets=offsets)
+    assert validate_record(record) is record
+    assert (
+        has_queries(record) and has_offsets(record) == offsets and class_list(record).names == ("sky", "road", "tree")
+    )
+    found = load_record(save_record(record, tmp_path / "a"))
+    xr.testing.assert_identical(found, record)
+    assert has_queries(found)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda r: r.rename(query="cls2"), r"needed \('query', 'channel'\)"),
+        (lambda r: r.drop_vars("query_class"), r"'class_embedding' has dims \('query', 'channel'\), needed \('cls'"),
+        (lambda r: r.assign(query_class=r["query_class"].transpose()), r"needed \('query', 'cls'\)"),
+        (lambda r: r.assign(logit_bias=("cls", np.zeros(3, np.float32))), "unknown variable 'logit_bias'"),
+        (lambda r: r.drop_vars("class_offset"), "both feature_offset and class_offset, or neither"),
+        (lambda r: r.assign(label=r["label"] * 0 + np.uint8(3)), r"\[3\] are out of range; needed 0 to 2, or 255"),
+        (lambda r: r.drop_vars("cls"), "lacks the coordinate 'cls'"),
+    ],
+)
+def test_refusals_of_records_of_queries(damage, words):
+    with pytest.raises(RecordError, match=words):
+        validate_record(damage(build_query_record()))
+
+
+def test_float16_keeps_three_digits_and_comes_back_as_float32(offset_record, tmp_path):
+    found = load_record(save_record(offset_record, tmp_path / "a", dtype="float16"))
+    assert {name: variable.dtype for name, variable in found.data_vars.items()} == dict(offset_record.dtypes)
+    for name in offset_record.data_vars:
+        np.testing.assert_allclose(found[name], offset_record[name], rtol=5e-4, atol=6e-8)
+    floating = [name for name in found if found[name].dtype == np.float32]
+    xr.testing.assert_identical(found.drop_vars(floating), offset_record.drop_vars(floating))
+    assert not found.identical(offset_record)
+    xr.testing.assert_identical(load_record(save_record(found, tmp_path / "b", dtype="float16")), found)
+
+
+@pytest.mark.parametrize("value", [65520.0, -7e4, np.inf])
+def test_what_float16_cannot_hold_is_refused(offset_record, tmp_path, value):
+    feature = offset_record["feature"].copy()
+    feature[0, 0, :2] = [np.nan, value]
+    large = offset_record.assign(feature=feature)
+    with pytest.raises(RecordError, match="'feature' of a has values beyond float16; store it as float32"):
+        save_record(large, tmp_path / "a", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+    np.testing.assert_array_equal(load_record(save_record(large, tmp_path / "a"))["feature"], feature)
+    with pytest.raises(UnknownNameError, match="unknown dtype 'half'.*Valid: float32, float16"):
+        save_record(offset_record, tmp_path / "b", dtype="half")
+
+
+def test_variables_that_are_left_out_are_not_read(offset_record, tmp_path):
+    path = save_record(offset_record, tmp_path / "a")
+    found = load_record(path, leave_out=("feature", "logits", "query_class"))
+    xr.testing.assert_identical(found, offset_record.drop_vars(["feature", "logits"]))
+    chunk = path / "feature" / "0.0.0"
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    assert "feature" not in load_record(path, leave_out=["feature"])
+    with pytest.raises(RecordError, match="/a cannot be read as a record"):
+        load_record(path)
 
 
 def test_what_is_no_record_is_named(offset_record, tmp_path):

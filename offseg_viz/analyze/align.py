@@ -6,9 +6,13 @@ Equations (1), (8), (12) and (13) of arXiv 2508.08811. For a per-pixel record th
 import numpy as np
 import xarray as xr
 
-from offseg_viz.errors import UnknownNameError
+from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.record import has_offsets, has_queries
 from offseg_viz.terms import STAGES
+
+
+_BLOCK = 2048
+"""Pixels predicted at a time: the logits of so few stay in the processor's cache."""
 
 
 def aligned_feature(record: xr.Dataset) -> xr.DataArray:
@@ -74,7 +78,7 @@ def logits(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
 
 
 def last_layer(record: xr.Dataset, scores: np.ndarray) -> np.ndarray:
-    """Scores (K, ...) to logits of the same shape, **in their place**: LayerNorm over classes or bias, as `logits` says."""
+    """Scores (K, ...) to logits **in their place**, the shape kept: LayerNorm over classes or bias, as in `logits`."""
     column = (-1, *[1] * (scores.ndim - 1))
     if "logit_gain" in record:
         scores -= scores.mean(axis=0)
@@ -97,12 +101,8 @@ def class_maps(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
     UnknownNameError
         If `stage` is neither ``"initial"`` nor ``"aligned"``.
     """
-    result = logits(record, stage)
-    if has_queries(record):
-        with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf the 0 that is meant
-            masks = 1 / (1 + np.exp(-result))
-        result = xr.dot(record["query_class"], masks, dim="query")
-    return _named(result.transpose("cls", "y", "x"), "class_maps", stage=stage, long_name=f"{stage} class maps")
+    result = _class_maps(record, logits(record, stage))
+    return _named(result, "class_maps", stage=stage, long_name=f"{stage} class maps")
 
 
 def prediction(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
@@ -114,9 +114,64 @@ def prediction(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray:
     ------
     UnknownNameError
         If `stage` is neither ``"initial"`` nor ``"aligned"``.
+    RecordError
+        If a logit is NaN.
     """
-    winner = class_maps(record, stage).argmax("cls").astype(np.uint8)
+    if stage not in STAGES:
+        raise UnknownNameError("stage", stage, STAGES)
+    if has_queries(record):
+        winner = winning_class(record, logits(record, stage))
+    else:
+        names = ("feature", *(("feature_offset",) if stage == "aligned" and has_offsets(record) else ()))
+        parts = [record[name].values.reshape(-1, record.sizes["channel"]) for name in names]
+        embedding = (aligned_class_embedding(record) if stage == "aligned" else record["class_embedding"]).values
+        found = np.empty(len(parts[0]), np.uint8)
+        for start in range(0, len(found), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            pixels = parts[0][block] + parts[1][block] if len(parts) == 2 else parts[0][block]
+            values = last_layer(record, embedding @ pixels.T)  # (K, block)
+            found[block] = values.argmax(axis=0)  # numpy takes the first NaN for the largest value
+            if np.isnan(values.max()):
+                _refuse_lost(record, int(np.isnan(values).any(axis=0).sum()))
+        winner = record["feature"].isel(channel=0, drop=True).copy(data=found.reshape(record["feature"].shape[:2]))
     return _named(winner, "prediction", stage=stage, long_name=f"{stage} prediction")
+
+
+def winning_class(record: xr.Dataset, logits: xr.DataArray) -> xr.DataArray:
+    """The prediction that follows from logits of a record, however they were made: dims (y, x), uint8 class numbers.
+
+    Parameters
+    ----------
+    record : xarray.Dataset
+    logits : dims (cls, y, x); of mask classification (query, y, x), which become class maps first, as in `class_maps`.
+
+    Raises
+    ------
+    RecordError
+        If a value to be compared is NaN.
+    """
+    maps = _class_maps(record, logits)
+    winner = maps.values.argmax(axis=0)  # numpy takes the first NaN for the largest value
+    lost = int(np.isnan(np.take_along_axis(maps.values, winner[None], axis=0)).sum())
+    if lost:
+        _refuse_lost(record, lost)
+    result = maps.isel(cls=0, drop=True).copy(data=winner.astype(np.uint8))
+    return _named(result, "prediction", long_name="prediction")
+
+
+def _refuse_lost(record: xr.Dataset, pixels: int) -> None:
+    raise RecordError(
+        f"the record of {record.attrs.get('sample')} gives NaN at {pixels} pixels or more: its features, class "
+        "embeddings or offsets are not finite; extract it again, or leave it out"
+    )
+
+
+def _class_maps(record: xr.Dataset, logits: xr.DataArray) -> xr.DataArray:
+    if has_queries(record):
+        with np.errstate(over="ignore"):  # exp of a large number is inf, and 1 / inf the 0 that is meant
+            masks = 1 / (1 + np.exp(-logits))
+        logits = xr.dot(record["query_class"], masks, dim="query")
+    return logits.transpose("cls", "y", "x")
 
 
 def _named(array: xr.DataArray, name: str, **attrs: str) -> xr.DataArray:

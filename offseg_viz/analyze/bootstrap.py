@@ -4,7 +4,7 @@ The bootstrap of Efron (Annals of Statistics 7, 1979), percentile intervals. Ima
 image are much alike, and intervals over them would be far too narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -21,8 +21,45 @@ def image_weights(images: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarr
     """
     if images < 1 or draws < 1:
         raise RecordError(f"found {images} images and {draws} draws; needed one or more of each")
-    drawn = np.random.default_rng(seed).integers(0, images, (draws, images))
-    return np.stack([np.bincount(row, minlength=images) for row in drawn]).astype(np.float64)
+    random, weights = np.random.default_rng(seed), np.empty((draws, images))
+    for row in weights:
+        row[:] = np.bincount(random.integers(0, images, images), minlength=images)
+    return weights
+
+
+def streamed_weights(*, draws: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+    """For one image after the other how often it is in each draw, (draws,) float64; there is no last one.
+
+    Poisson numbers of mean one, so that nobody needs to know how many images follow, and sums over a draw can be made
+    as images come in where keeping what each contributes would fill the memory (Hanley and MacGibbon, Computer Methods
+    and Programs in Biomedicine 83, 2006). Draws then differ in size, which does not matter to means and ratios.
+    """
+    random = np.random.default_rng(seed)
+    while True:
+        yield random.poisson(1, draws).astype(np.float64)
+
+
+def percentile_interval(drawn: np.ndarray, *, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the interval that holds the share `level` of the draws, those that are NaN left out.
+
+    Parameters
+    ----------
+    drawn : (draws, ...) a figure in every draw; NaN where it is undefined.
+
+    Returns
+    -------
+    low, high : arrays without the leading axis, linear between the draws; NaN where every draw is NaN.
+    """
+    ordered = np.sort(np.asarray(drawn, dtype=np.float64), axis=0)  # NaN comes last
+    last = (~np.isnan(ordered)).sum(axis=0) - 1
+    ends = []
+    for share in ((1 - level) / 2, (1 + level) / 2):
+        place = share * np.maximum(last, 0)
+        below = np.floor(place).astype(int)
+        above = np.minimum(below + 1, np.maximum(last, 0))
+        low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, above))
+        ends.append(low + (place - below) * (high - low))
+    return tuple(ends)
 
 
 def bootstrap_interval(
@@ -41,16 +78,13 @@ def bootstrap_interval(
     -------
     value, low, high : arrays without the leading axis. Where a figure is undefined in some draws (a class that few
         images hold), the interval is over the others. With a single image the interval is NaN: nothing is known of
-        others.
+        others. A group that one image of several holds gets an interval of no width, which says nothing either: callers
+        that count the images of a group put NaN there.
     """
     images = len(sums[0])
     value = np.asarray(statistic(*(one.sum(axis=0, keepdims=True) for one in sums))[0], dtype=np.float64)
-    low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     if images < 2:
-        return value, low, high
+        return value, np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     weights = image_weights(images, draws=draws, seed=seed)
     drawn = statistic(*((weights @ one.reshape(images, -1)).reshape(-1, *one.shape[1:]) for one in sums))
-    defined = ~np.isnan(drawn).all(axis=0)
-    ends = 50 * (1 - level), 50 * (1 + level)
-    low[defined], high[defined] = np.nanpercentile(drawn[..., defined], ends, axis=0)
-    return value, low, high
+    return value, *percentile_interval(drawn, level=level)

@@ -7,6 +7,8 @@ with the size of the records' store, and the function can run wherever the store
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import xarray as xr
@@ -45,7 +47,7 @@ def over_records(
     queries: bool = False,
     leave_out: Iterable[str] = UNREAD,
 ) -> Iterator[tuple[str, Result]]:
-    """Yield (id, ``function(record)``) in the order of the records, with one record in memory at a time.
+    """Yield (id, ``function(record)``) in the order of the records; of a store one is in memory and the next being read.
 
     The id is the collection's own (`records.ids`) or the record's sample. Where `records` is a `RecordStore` and a dask
     client is connected (``dask.distributed.Client(...)``), the cluster's workers read the records themselves and only
@@ -91,30 +93,33 @@ def _results(
             name = str(record.attrs["sample"] if ids is None else ids[number])
             yield name, *_checked(name, record.drop_vars(leave_out, errors="ignore"), function, labelled, queries)
         return
-    client = _dask_client()
-    arguments = (function, leave_out, labelled, queries)
+    client, arguments = _dask_client(), (function, leave_out, labelled, queries)
     if client is None:
-        for name in records.ids:
-            yield name, *_of_store(records, name, *arguments)
+        with ThreadPoolExecutor(1) as reader:  # the next record is read while one is worked on
+            for name, record in _ahead(records.ids, partial(reader.submit, records.load, leave_out=leave_out), 2):
+                yield name, *_checked(name, record.result(), function, labelled, queries)
         return
-    waiting, names = deque(), iter(records.ids)
     most = AHEAD * max(1, sum(client.nthreads().values()))
+    on_cluster = partial(client.submit, _of_store, records, pure=False)
+    for name, result in _ahead(records.ids, lambda name: on_cluster(name, *arguments), most):
+        yield name, *result.result()
+
+
+def _ahead(names: Iterable[str], submit: Callable[[str], Future], most: int) -> Iterator[tuple[str, Future]]:
+    """Every name with its future, in order, `most` of them submitted before the first is waited for."""
+    waiting = deque()
     for name in names:
-        waiting.append((name, client.submit(_of_store, records, name, *arguments, pure=False)))
-        if len(waiting) >= most:
-            done, future = waiting.popleft()
-            yield done, *future.result()
-    for done, future in waiting:
-        yield done, *future.result()
+        waiting.append((name, submit(name)))
+        if len(waiting) == most:
+            yield waiting.popleft()
+    yield from waiting
 
 
 def _of_store(records, name: str, function: Callable, leave_out, labelled: bool, queries: bool) -> tuple[Kind, Result]:
     return _checked(name, records.load(name, leave_out=leave_out), function, labelled, queries)
 
 
-def _checked(
-    name: str, record: xr.Dataset, function: Callable, labelled: bool, queries: bool
-) -> tuple[Kind, Result]:
+def _checked(name: str, record: xr.Dataset, function: Callable, labelled: bool, queries: bool) -> tuple[Kind, Result]:
     kind = Kind.of(record)
     if labelled and not kind.labelled:
         raise RecordError(f"the record of {name} has no label; extract it from a sample with a label map")

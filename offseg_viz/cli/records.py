@@ -1,5 +1,6 @@
 """Records and the report: ``offseg-viz extract``, ``offseg-viz report``."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +17,10 @@ from offseg_viz.cli.options import (
     Weights,
     console,
     model_and_samples,
+    parse_size,
     without_paths,
 )
+from offseg_viz.errors import ModelError
 
 
 @app.command()
@@ -29,13 +32,63 @@ def extract(
     root: Root = None,
     split: Split = "val",
     limit: Limit = None,
+    dtype: Annotated[str, typer.Option(help="In which it is stored: float32, or float16 for half the space.")] = (
+        "float32"
+    ),
+    window: Annotated[
+        str | None,
+        typer.Option(help="Sliding window as HEIGHTxWIDTH, one record each. Default: one record of the whole image."),
+    ] = None,
+    stride: Annotated[str | None, typer.Option(help="Of the window; by default two thirds of it.")] = None,
+    layer: Annotated[
+        int, typer.Option(help="Of Mask2Former, which prediction of its decoder: 0 to 9, -1 for the last.")
+    ] = -1,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="cpu, cuda or cuda:N. Default: the GPU with the number of the process, without GPUs the CPU."
+        ),
+    ] = None,
 ) -> None:
-    """Write the AlignmentRecords of images: features and class embeddings before and after the refinement."""
-    from offseg_viz.extract.extract import extract_many
+    """Write the AlignmentRecords of images: features and class embeddings before and after the refinement.
 
+    The same command goes on with an extraction that was stopped. Of several processes each takes its part of the images:
+
+    torchrun --nproc-per-node 4 -m offseg_viz.cli extract ... (or srun offseg-viz extract ...)
+    """
+    from offseg_viz.extract.extract import extract_many
+    from offseg_viz.extract.processes import Share
+
+    if stride is not None and window is None:
+        raise ModelError(f"--stride {stride} is that of a sliding window; needed --window HEIGHTxWIDTH too")
+    sizes = {}
+    if window is not None:
+        size = parse_size(window)
+        sizes = {"window": size, "stride": parse_size(stride) if stride else tuple(2 * side // 3 for side in size)}
     network, samples = model_and_samples(model, weights, data, split, root)
-    store = extract_many(network, samples[:limit], out)
-    typer.echo(f"{len(store)} records in {out}")
+    _move(network, device)
+    store = extract_many(network, samples[:limit], out, dtype=dtype, layer=layer, **sizes)
+    share = Share.of_this_process()
+    if share.processes == 1:
+        typer.echo(f"{len(store)} records in {out}")
+    else:
+        typer.echo(f"process {share.rank + 1} of {share.processes} is done; now {len(store)} records in {out}")
+
+
+def _move(network, device: str | None) -> None:
+    """To a device by name, or to the GPU that is this process's on its machine."""
+    import torch
+
+    if device is None and torch.cuda.is_available():
+        number = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", 0)))
+        device = f"cuda:{number % torch.cuda.device_count()}"  # SLURM may show each process one GPU only
+    try:
+        network.to(device or "cpu")
+    except (RuntimeError, AssertionError) as cause:
+        there = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        raise ModelError(
+            f"--device {device}: {str(cause).splitlines()[0]}; there are {', '.join(['cpu', *there])}"
+        ) from cause
 
 
 @app.command()

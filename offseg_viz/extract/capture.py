@@ -1,39 +1,61 @@
 """Capture what passes through a model's modules, by ordinary forward hooks that live only inside a ``with``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from itertools import count
+from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-Point = tuple[nn.Module, Literal["input", "output"]]
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+class Point(NamedTuple):
+    """Where a tensor passes, and what is kept of it: image 0 of the input of a head in its last call, say."""
+
+    module: nn.Module
+    side: Literal["input", "output"]
+    view: Callable[[Tensor], Tensor] = _whole
+    """Takes the part that is wanted and lays it out; the copy is made of its result, so that there is only one."""
+    index: int = 0
+    """Which one, where a module takes or returns several."""
+    call: int = -1
+    """Which call of the module is kept, counted from 0; -1 for the last."""
 
 
 @contextmanager
 def capture(points: Mapping[str, Point]) -> Iterator[dict[str, Tensor]]:
     """Within the ``with``, a forward pass fills the yielded dict: a name, and the tensor at that point.
 
-    Tensors are detached *copies*, made as they pass: a later in-place operation (a ReLU, say) would overwrite them.
-    The hooks are gone afterwards, also when the forward pass raises. A module that is called more than once leaves its
-    last call.
+    Tensors are detached contiguous *copies*, made as they pass: a later in-place operation (a ReLU, say) would
+    overwrite them. The hooks are gone afterwards, also when the forward pass raises. A point that the pass did not come
+    by, or not as often as its `call` says, is missing from the dict.
     """
     captured: dict[str, Tensor] = {}
     handles = []
-
-    def hook_into(name: str, module: nn.Module, side: str) -> None:
-        if side == "input":
-            handles.append(
-                module.register_forward_pre_hook(lambda _, args: captured.update({name: args[0].detach().clone()}))
-            )
-        else:
-            handles.append(
-                module.register_forward_hook(lambda _, __, out: captured.update({name: out.detach().clone()}))
-            )
-
     try:
-        for name, (module, side) in points.items():
-            hook_into(name, module, side)
+        for name, point in points.items():
+            handles.append(_hook_into(point, name, captured))
         yield captured
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _hook_into(point: Point, name: str, captured: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
+    calls = count()
+
+    def keep(passing: tuple) -> None:
+        if point.call in (next(calls), -1):
+            captured.pop(name, None)  # the copy of an earlier call makes room first
+            part = point.view(passing[point.index].detach())
+            captured[name] = part.clone(memory_format=torch.contiguous_format)
+
+    if point.side == "input":
+        return point.module.register_forward_pre_hook(
+            lambda _, args, kwargs: keep((*args, *kwargs.values())), with_kwargs=True
+        )
+    return point.module.register_forward_hook(lambda _, __, out: keep(out if isinstance(out, tuple) else (out,)))

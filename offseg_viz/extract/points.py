@@ -1,81 +1,108 @@
-"""From the tensors at a classifier to the variables of the record, for each of the two classifiers."""
+"""From the tensors at a classifier to the variables of a record: per-pixel classification, with offsets or without."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from offseg_viz.errors import ModelError
 from offseg_viz.extract.capture import Point
+from offseg_viz.extract.grid import grid_of_positions
+from offseg_viz.extract.offsets import offsets
+from offseg_viz.models.linear_offset_learning import LinearOffsetLearning
 from offseg_viz.models.offset_learning import OffsetLearning
 from offseg_viz.models.per_pixel import PerPixelClassifier
 
 
 class Reading(NamedTuple):
-    """Where to hook, and how the captured tensors of image 0 become the record's arrays."""
+    """Where to hook, and how the captured tensors become the variables of a record."""
 
+    classifier: str
+    """Path of the module that classifies."""
     points: dict[str, Point]
-    arrays: Callable[[dict[str, Tensor]], dict[str, np.ndarray]]
-    attrs: dict[str, float]
+    tensors: Callable[[dict[str, Tensor], tuple[int, int]], dict[str, Tensor]]
+    """Captured tensors and (height, width) of the input to variables: maps (h, w, C) and (K, h, w)."""
+    num_classes: int
+    attrs: dict[str, float | int]
 
 
-def reading_of(model: nn.Module) -> Reading:
-    """The reading of the one classifier in a model.
-
-    Raises
-    ------
-    ModelError
-        If the model holds no `OffsetLearning` or `PerPixelClassifier`, or more than one.
-    """
-    found = [module for module in model.modules() if isinstance(module, OffsetLearning | PerPixelClassifier)]
-    if len(found) != 1:
-        names = [type(module).__name__ for module in found]
-        raise ModelError(
-            "extract() needs a model with exactly one OffsetLearning or PerPixelClassifier head, "
-            f"found {names or 'none'}; all models of load_model() but Mask2Former, which classifies masks, have one"
-        )
-    head = found[0]
-    return _offset_learning(head) if isinstance(head, OffsetLearning) else _per_pixel(head)
+def reading_of_pixels(path: str, module: nn.Module) -> Reading:
+    """How a classifier of pixels is read: a 1x1 convolution, a linear layer, or offset learning in the place of one."""
+    if isinstance(module, OffsetLearning):
+        return _offset_learning(path, module, module, channels_last=False)
+    if isinstance(module, LinearOffsetLearning):
+        return _offset_learning(path, module, module.offset_learning, channels_last=True)
+    return _plain(path, module.classifier if isinstance(module, PerPixelClassifier) else module)
 
 
-def _offset_learning(head: OffsetLearning) -> Reading:
+def _plain(path: str, layer: nn.Conv2d | nn.Linear) -> Reading:
+    """A 1x1 convolution or a linear layer: its rows are the class embeddings."""
+
+    def tensors(captured: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        found = _on_grid(captured, size) | {"class_embedding": _copy(layer.weight).flatten(1)}  # (K, C)  W
+        return found if layer.bias is None else found | {"logit_bias": _copy(layer.bias)}  # (K,)
+
+    points = _points(layer, path, channels_last=isinstance(layer, nn.Linear))
+    return Reading(path, points, tensors, len(layer.weight), {})
+
+
+def _offset_learning(path: str, module: nn.Module, head: OffsetLearning, *, channels_last: bool) -> Reading:
     """The head takes a path without offsets when it is called, so they are computed from the captured feature."""
-    points: dict[str, Point] = {"feature": (head, "input"), "logits": (head, "output")}  # (B, C, h, w), (B, K, h, w)
 
-    @torch.no_grad()
-    def arrays(captured: dict[str, Tensor]) -> dict[str, np.ndarray]:
-        feature = captured["feature"][:1]  # (1, C, h, w)  E
-        refinement = head.refinement(feature)
-        found = {
-            "feature": feature[0].permute(1, 2, 0),  # (h, w, C)
-            "class_embedding": head.class_embedding,  # (K, C)  W
-            "feature_offset": refinement.feature_offset[0].unflatten(0, feature.shape[2:]),  # (h, w, C)  dE
-            "class_offset": refinement.class_offset[0],  # (K, C)  dW
-            "logits": captured["logits"][0],  # (K, h, w)
-            "logit_gain": None if head.norm is None else head.norm.weight,  # (K,)
-            "logit_bias": head.bias if head.norm is None else head.norm.bias,  # (K,)
+    def tensors(captured: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        found = _on_grid(captured, size)
+        feature = found["feature"]  # (h, w, C)
+        projections = head.class_offset_proj.weight, head.feature_offset_proj.weight
+        class_offset, feature_offset = offsets(feature.flatten(0, 1), head.class_embedding, *projections)
+        found |= {
+            "class_embedding": _copy(head.class_embedding),  # (K, C)  W
+            "class_offset": class_offset,  # (K, C)  dW
+            "feature_offset": feature_offset.view(feature.shape),  # (h, w, C)  dE
         }
-        return {name: _numpy(tensor) for name, tensor in found.items() if tensor is not None}
+        if head.norm is not None:
+            found |= {"logit_gain": _copy(head.norm.weight), "logit_bias": _copy(head.norm.bias)}  # (K,)
+        elif head.bias is not None:
+            found |= {"logit_bias": _copy(head.bias)}  # (K,)
+        return found
 
-    return Reading(points, arrays, {} if head.norm is None else {"logit_norm_eps": head.norm.eps})
+    attrs = {} if head.norm is None else {"logit_norm_eps": head.norm.eps}
+    return Reading(path, _points(module, path, channels_last=channels_last), tensors, len(head.class_embedding), attrs)
 
 
-def _per_pixel(head: PerPixelClassifier) -> Reading:
-    points: dict[str, Point] = {"feature": (head.classifier, "input"), "logits": (head.classifier, "output")}
-
-    def arrays(captured: dict[str, Tensor]) -> dict[str, np.ndarray]:
+def _points(module: nn.Module, path: str, *, channels_last: bool) -> dict[str, Point]:
+    """Feature and logits at a classifier: with channels last (h, w, C) or (P, C) and (K, h, w) or (K, P)."""
+    if channels_last:
         return {
-            "feature": _numpy(captured["feature"][0].permute(1, 2, 0)),
-            "class_embedding": _numpy(head.classifier.weight[:, :, 0, 0]),
-            "logits": _numpy(captured["logits"][0]),
-            "logit_bias": _numpy(head.classifier.bias),
+            "feature": Point(module, "input", partial(_one_image, path=path, dims=(3, 4))),
+            "logits": Point(module, "output", lambda out: out[0].movedim(-1, 0)),
         }
+    return {
+        "feature": Point(module, "input", lambda x: _one_image(x, path=path, dims=(4,)).movedim(0, -1)),
+        "logits": Point(module, "output", lambda out: out[0]),
+    }
 
-    return Reading(points, arrays, {})
+
+def _one_image(tensor: Tensor, *, path: str, dims: tuple[int, ...]) -> Tensor:
+    """Image 0 of a batch that should have no other."""
+    if tensor.ndim not in dims or len(tensor) != 1:
+        needed = "(1, C, h, w)" if dims == (4,) else "(1, h, w, C) or (1, P, C)"
+        raise ModelError(
+            f"for one image the classifier {path!r} sees features {tuple(tensor.shape)}; needed {needed}: name the "
+            "classifier that sees every position of the image once"
+        )
+    return tensor[0]
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
-    """A contiguous float32 copy on the CPU, which nothing in the model can overwrite."""
-    return np.array(tensor.detach().float().cpu().numpy(), dtype=np.float32, order="C")
+def _on_grid(captured: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Feature (h, w, C) and logits (K, h, w), also of positions in a row."""
+    feature, logits = captured["feature"], captured["logits"]
+    if feature.ndim == 2:
+        grid = grid_of_positions(len(feature), *size)
+        feature, logits = feature.unflatten(0, grid), logits.unflatten(1, grid)
+    return {"feature": feature, "logits": logits}
+
+
+def _copy(weight: Tensor) -> Tensor:
+    """Of a weight, which goes on changing in the model."""
+    return weight.detach().clone()

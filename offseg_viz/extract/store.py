@@ -1,5 +1,6 @@
 """Many records in one Zarr store: one group a record, read one at a time. No torch here, so that reading is quick."""
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.record import load_record
 
 MARKER = ".zgroup"
+WINDOW = re.compile(r"@\d+-\d+$")
+"""What the name of a window has behind that of its image."""
 
 
 class RecordStore(Sequence):
@@ -44,6 +47,20 @@ class RecordStore(Sequence):
         if name != Path(name).name or name.startswith("."):
             raise RecordError(f"{name!r} cannot name a record: needed a plain name without slashes or a leading dot")
         return self.path / name
+
+    def of_image(self, name: str) -> "RecordStore":
+        """The records of one image: of all its windows, ``"{name}@{top}-{left}"``, or of the whole.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is none.
+        """
+        images = {number: WINDOW.sub("", number) for number in self.ids}
+        ids = [number for number in self.ids if name in (number, images[number])]
+        if not ids:
+            raise UnknownNameError(f"image of {self.path.name}", name, sorted(set(images.values())))
+        return RecordStore(self.path, ids=ids)
 
     def load(self, name: str, *, leave_out: Iterable[str] = ()) -> xr.Dataset:
         """The record `name` without the variables of `leave_out`, which are not read.

@@ -1,7 +1,5 @@
 """A segmentation network: backbone, decode head, classes and the normalisation of its input."""
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,6 +7,7 @@ from torch.nn import functional as F
 
 from offseg_viz.classes import ClassList
 from offseg_viz.errors import ModelError
+from offseg_viz.models.fingerprint import fingerprint
 from offseg_viz.normalization import IMAGE_MEAN, IMAGE_STD
 
 SIDE = 32
@@ -86,12 +85,8 @@ class Segmenter(nn.Module):
         return self.upsampled_logits(images).argmax(dim=1)
 
     def fingerprint(self) -> str:
-        """12 hex digits that change with any weight: SHA-256 over names and bytes of the state dict."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()[:12]
+        """12 hex digits that change with any weight: see `fingerprint.py`."""
+        return fingerprint(self)
 
     def _padded(self, images: Tensor) -> Tensor:
         """`images`, checked, with sides of a multiple of 32."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from offseg_viz.data.transforms import size_in_box
+from offseg_viz.data.windows import check_stride, window_places
 from offseg_viz.errors import ModelError
 from offseg_viz.models.segmenter import SIDE, Segmenter
 
@@ -63,7 +64,7 @@ class TestMode:
             _check_size("window", self.window, SIDE)
             _check_size("stride", self.stride, 1)
             for side, step in zip(self.window, self.stride, strict=True):
-                _check_stride(side, step)
+                check_stride(side, step)
         if not isinstance(self.scales, tuple) or not self.scales:
             raise ModelError(f"scales is {self.scales!r}; needed a tuple of one factor or more, such as (0.75, 1.0)")
         if not all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in self.scales):
@@ -155,23 +156,6 @@ def sliding_window_logits(model: Segmenter, images: Tensor, *, window: Size, str
     return total.div_(count)
 
 
-def window_places(side: int, window: int, stride: int) -> list[int]:
-    """Where windows start along one axis, in pixels; a last one that would stick out is moved back to end with it.
-
-    A side that is not longer than the window has one window, at 0, which is as short as the side.
-
-    Raises
-    ------
-    ModelError
-        If the stride is larger than the window, which would leave gaps, or a value is below 1.
-    """
-    if min(side, window, stride) < 1:
-        raise ModelError(f"side {side}, window {window} and stride {stride}; needed 1 pixel or more of each")
-    _check_stride(window, stride)
-    room = max(side - window, 0)
-    return [min(start * stride, room) for start in range(-(-room // stride) + 1)]
-
-
 def _logits(model: Segmenter, images: Tensor, mode: TestMode) -> Tensor:
     """Logits of normalised images at their size, whole or by a sliding window."""
     if mode.window is None:
@@ -200,8 +184,3 @@ def _check_size(name: str, size: Size, least: int) -> None:
     whole = isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, int) for side in size)
     if not whole or min(size) < least:
         raise ModelError(f"{name} is {size!r}; needed two whole numbers of {least} pixels or more, such as (512, 512)")
-
-
-def _check_stride(window: int, stride: int) -> None:
-    if stride > window:
-        raise ModelError(f"a stride of {stride} leaves gaps between windows of {window} pixels; needed 1 to {window}")

@@ -30,8 +30,18 @@ def empty_name(map: xr.DataArray) -> str:
     return str(map.attrs.get("empty_name", "ignored"))
 
 
+def own_classes(map: xr.DataArray) -> ClassList | None:
+    """Names and colours that an integer map brings itself, as its attributes `names` and `colors` in number order.
+
+    None for a map of the classes of its record.
+    """
+    if not (is_class_map(map) and "names" in map.attrs and "colors" in map.attrs):
+        return None
+    return ClassList(tuple(map.attrs["names"]), tuple(map.attrs["colors"]))
+
+
 def check_map(map: xr.DataArray, over: xr.Dataset | None, title: str) -> None:
-    """Raise `RecordError` unless `map` has the dims (y, x), and grid and classes of the record `over`."""
+    """Raise `RecordError` unless `map` has the dims (y, x), the grid of `over`, and numbers of its classes or its own."""
     if map.dims != ("y", "x"):
         hint = "; choose one class with .sel(cls=...)" if "cls" in map.dims else ""
         raise RecordError(f"the map {title!r} has dims {map.dims}, needed ('y', 'x'){hint}")
@@ -40,13 +50,15 @@ def check_map(map: xr.DataArray, over: xr.Dataset | None, title: str) -> None:
         raise RecordError(
             f"the map {title!r} lies on another grid ({found}) than the record ({needed}); pass its own record as over="
         )
-    if over is not None and is_class_map(map):
+    own = own_classes(map)
+    if own is not None or over is not None and is_class_map(map):
+        count = len(own) if own is not None else over.sizes["cls"]
         values = np.unique(map.values)
-        wrong = values[((values < 0) | (values >= over.sizes["cls"])) & (values != IGNORE_INDEX)]
+        wrong = values[((values < 0) | (values >= count)) & (values != IGNORE_INDEX)]
         if wrong.size:
             raise RecordError(
                 f"the integer map {title!r} holds {wrong[:8].tolist()}, drawn as classes it needs 0 to "
-                f"{over.sizes['cls'] - 1} or {IGNORE_INDEX}; convert counts with .astype(float)"
+                f"{count - 1} or {IGNORE_INDEX}; convert counts with .astype(float)"
             )
 
 

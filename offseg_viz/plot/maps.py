@@ -4,7 +4,8 @@ A map has the dims (y, x), whose coordinates are the centres of the grid cells i
 where they say. Cells are drawn as what they are, without smoothing. Integer maps (label, prediction) take the class
 colours of the record and get a legend of the classes present; maps with negative values take the diverging colours
 centred on zero; others the sequential ones. Ignored cells and NaN are hatched; cells of a class map whose attribute
-`empty_name` gives 255 another meaning are left bare.
+`empty_name` gives 255 another meaning are left bare. An integer map of something else, such as `change_map`, brings
+what its numbers mean in its attributes `names` and `colors`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,7 +54,8 @@ def plot_map(
     """
     title = title if title is not None else str(map.name or "map").replace("_", " ")
     grid.check_map(map, over, title)
-    classes = grid.map_classes([map], over)
+    own = grid.own_classes(map)
+    classes = own or grid.map_classes([map], over)
     with theme.style():
         height, width = grid.picture_size(map, over)
         inches = 4.6
@@ -64,7 +66,7 @@ def plot_map(
         mappable = _draw(axes, map, over, limits, classes)
         axes.set_title(title)
         if mappable is None:
-            figure.legend(handles=_legend([map], classes), loc="outside right upper", title="classes")
+            figure.legend(handles=_legend([map], classes), loc="outside right upper", title=None if own else "classes")
         else:
             _color_bar(figure, mappable, [axes])
     return figure
@@ -110,12 +112,17 @@ def plot_panels(
         raise RecordError(f"shared or limits names {wrong}, which are no panels; the panels are {list(panels)}")
     if shared:
         limits |= dict.fromkeys(shared, grid.color_limits([panels[title] for title in shared]))
-    class_maps = [panel for panel in panels.values() if grid.is_class_map(panel)]
-    classes = grid.map_classes(class_maps, over)
+    own = {title: grid.own_classes(panel) for title, panel in panels.items()}
+    class_maps = [panel for title, panel in panels.items() if grid.is_class_map(panel) and not own[title]]
+    record_classes = grid.map_classes(class_maps, over)
+    classes = {title: own[title] or record_classes for title in panels}
     columns = min(3, len(panels)) if len(panels) != 4 else 2
     rows = -(-len(panels) // columns)
-    legend = _legend(class_maps, classes)
-    lines = [f"{title}: {_panel_summary(panel, classes)}" for title, panel in panels.items()]
+    legend = _legend(class_maps, record_classes)
+    for title in filter(own.get, panels):
+        legend += _legend([panels[title]], own[title])
+    legend = list({patch.get_label(): patch for patch in legend}.values())
+    lines = [f"{title}: {_panel_summary(panel, classes[title])}" for title, panel in panels.items()]
     with theme.style():
         height, width = grid.picture_size(next(iter(panels.values())), over)
         inches = 3.4 if columns > 1 else 4.6
@@ -129,7 +136,7 @@ def plot_panels(
             if grid.is_photograph(panel):
                 _show_photograph(axes, panel.values)
             else:
-                mappable = _draw(axes, panel, over, limits.get(title), classes)
+                mappable = _draw(axes, panel, over, limits.get(title), classes[title])
                 if mappable is not None:
                     _color_bar(figure, mappable, [axes])
             axes.set_title(title)

@@ -12,7 +12,7 @@ from offseg_viz.plot import theme
 from offseg_viz.plot.figure import StaticFigure
 from offseg_viz.plot.summary import literal, rounded
 
-COLORS = ("cls", "sample", "correct")
+COLORS = ("cls", "sample", "correct", "distortion")
 STAGES = ("initial", "aligned")
 _MOST_NAMES = 15
 """More class names than this would lie on each other; a legend then stands in their place."""
@@ -22,26 +22,37 @@ _SAMPLE_PALETTE = ("#1c5a96", "#d9772b", "#3f8f5b", "#8a5aa8", "#b8962e", "#4aa3
 def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | None = "stage", interactive: bool = False):
     """Pixels as points, class embeddings as stars, in the axes of a `project` result.
 
+    Aligned class embeddings belong to an image: small diamonds, one for every image that shows a pixel of the class,
+    and the star at their mean.
+
     Parameters
     ----------
     projection : Dataset
         ``pixel_projection (stage, pixel, axis)`` and, where there are any, ``class_projection (cls, axis)`` and
         ``aligned_class_projection (image, cls, axis)``, with the coordinates of the pixel table.
-    color : {"cls", "sample", "correct"}
-        Points by the class of their label, by their image, or by whether the prediction of that stage is the label.
+    color : {"cls", "sample", "correct", "distortion"}
+        Points by the class of their label, by their image, by whether the prediction of that stage is the label, or by
+        their own distortion: the share of their nearest neighbours that the plane loses.
     facet : {"stage", None}
         Two panels with common axes, one for a per-pixel model, whose stages coincide; or a single panel, in which a
         line joins each pixel's initial and aligned place. In a PCA the line is a true (projected) offset; in a UMAP
-        its length is no measurement.
+        its length is no measurement. Lines shorter than the drift of a null change (its 95th percentile) are pale.
     interactive : bool
         A plotly figure with hover text in place of a `StaticFigure`; always one panel a stage.
+
+    Returns
+    -------
+    StaticFigure or plotly Figure
+        Beneath it, and in its text, the quality figures that `project` gives: trustworthiness and continuity, the share
+        of neighbours that the plane keeps and that the refinement leaves, the drift of a null change, stability over
+        seeds where it was asked for, and how many of all labelled pixels are shown.
 
     Raises
     ------
     UnknownNameError
         If `color` or `facet` is none of the above.
     RecordError
-        If the dataset has no ``pixel_projection``.
+        If the dataset has no ``pixel_projection``, or no ``distortion`` to colour by.
     """
     if color not in COLORS:
         raise UnknownNameError("scatter colour", color, COLORS)
@@ -51,6 +62,8 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
         raise RecordError(
             f"needed the variable pixel_projection, found {sorted(projection)}; use project(sample_pixels(...))"
         )
+    if color == "distortion" and color not in projection:
+        raise RecordError("needed the variable distortion to colour by; projections made by project() have it")
     if interactive:
         return _interactive(projection, color)
     stages = _stages(projection)
@@ -63,31 +76,81 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
             if facet
             else [figure.subplots()] * 2
         )
-        if facet is None:
-            moves = projection["pixel_projection"].transpose("pixel", "stage", "axis").sel(stage=list(STAGES)).values
-            grid[0].add_collection(LineCollection(moves, colors=theme.QUIET, linewidths=0.4, alpha=0.35, zorder=1))
+        if facet is None and len(stages) == 2:
+            _draw_moves(grid[0], projection)
         for axes, stage in zip(grid, stages):
-            groups = _groups(projection, color, stage)
             places = projection["pixel_projection"].sel(stage=stage).transpose("pixel", "axis").values
             faint = facet is None and stage != stages[-1]
-            edge = dict(linewidths=0.2, edgecolors=theme.QUIET)  # or a white class would be invisible
-            for name, hue, chosen in groups:
-                axes.scatter(*places[chosen].T, s=9, color=hue, alpha=0.25 if faint else 0.65, label=name, **edge)
+            look = dict(s=9, linewidths=0.2, edgecolors=theme.QUIET, alpha=0.25 if faint else 0.65)  # or white is lost
+            if color == "distortion":
+                values = projection["distortion"].sel(stage=stage).values
+                points = axes.scatter(*places.T, c=values, cmap=theme.SEQUENTIAL, vmin=0, vmax=1, **look)
+            for name, hue, chosen in _groups(projection, color, stage):
+                axes.scatter(*places[chosen].T, color=hue, label=name, **look)
             if not faint:
-                _class_stars(axes, projection, stage)
+                _class_stars(axes, projection, stage, each_image=color != "distortion")
             one = "per-pixel model: one stage" if len(stages) == 1 else "initial (faint) to aligned"
             axes.set_title(stage if facet and len(stages) == 2 else one)
             axes.margins(0.08)
             _axis_names(axes, projection)
-        if "trustworthiness" in projection.attrs:
-            note = f"trustworthiness {projection.attrs['trustworthiness']:.2f}"
-            figure.supxlabel(note, x=0.995, ha="right", fontsize=8, color=theme.QUIET)
+        if color == "distortion":
+            bar = figure.colorbar(points, ax=list(figure.axes), shrink=0.8, aspect=30, pad=0.01)
+            bar.set_label("share of neighbours lost", color=theme.QUIET)
+            bar.outline.set_visible(False)
+            bar.solids.set_alpha(1)
+        wide = len(stages) == 2 and facet is not None
+        note = "\n".join(_balanced(_quality(projection), 1 if wide else 2))
         groups = _groups(projection, color, "aligned")
-        if color != "cls" or len(groups) > _MOST_NAMES:
+        if groups and (color != "cls" or len(groups) > _MOST_NAMES):
             shown = groups if color == "cls" else groups[:16]
             handles = [Line2D([], [], ls="", marker="o", ms=5, color=hue, label=name) for name, hue, _ in shown]
-            figure.legend(handles=handles, loc="outside lower left", ncol=8)
+            legend = figure.legend(handles=handles, loc="outside lower left", ncol=8 if wide else 5, title=note)
+            legend.set(alignment="left")
+            legend.get_title().set(fontsize=7.5, color=theme.QUIET)  # a label of the figure would lie on the legend
+        elif note:
+            figure.supxlabel(note, x=0.995, ha="right", fontsize=7.5, color=theme.QUIET)
     return figure
+
+
+def _draw_moves(axes, projection: xr.Dataset) -> None:
+    """A line from the initial to the aligned place of each pixel, pale where a null change would be drawn as long."""
+    moves = projection["pixel_projection"].transpose("pixel", "stage", "axis").sel(stage=list(STAGES)).values
+    length = np.linalg.norm(moves[:, 1] - moves[:, 0], axis=1)
+    diagonal = np.linalg.norm(np.ptp(moves.reshape(-1, 2), axis=0))
+    pale = length < projection.attrs.get("null_drift_95", 0) * diagonal
+    colors = np.where(pale, theme.HAIRLINE, theme.QUIET)
+    axes.add_collection(LineCollection(moves, colors=colors, linewidths=0.4, alpha=0.35, zorder=1))
+
+
+_KEPT = {
+    "trustworthiness": "trustworthiness",
+    "continuity": "continuity",
+    "plane_overlap": "neighbours kept by the plane",
+    "stage_overlap": "by the refinement",
+    "stability": "between seeds",
+}
+
+
+def _quality(projection: xr.Dataset, *, steady: bool = False) -> list[str]:
+    """The quality figures of a projection in words; `steady`: only as far as a UMAP gives them on every machine."""
+    attrs = projection.attrs
+    coarse = steady and attrs.get("method") == "umap"
+    found = []
+    for name, words in _KEPT.items():
+        if name in attrs:
+            rough = coarse and name != "stage_overlap"  # which is of the feature space alone
+            found.append(f"{words} " + (f"over {int(20 * attrs[name]) / 20:.2f}" if rough else f"{attrs[name]:.2f}"))
+    if "null_drift_95" in attrs and not coarse:
+        found.append(f"null drift {100 * attrs['null_drift_95']:.2f}% of the diagonal")
+    if "labelled_pixels" in attrs:
+        found.append(f"{projection.sizes['pixel']} of {attrs['labelled_pixels']} labelled pixels shown")
+    return found
+
+
+def _balanced(parts: list[str], lines: int) -> list[str]:
+    """Parts joined into so many lines of about the same number of parts."""
+    size = -(-len(parts) // lines) or 1
+    return [" · ".join(parts[start : start + size]) for start in range(0, len(parts), size)]
 
 
 def _stages(projection: xr.Dataset) -> tuple[str, ...]:
@@ -99,6 +162,8 @@ def _stages(projection: xr.Dataset) -> tuple[str, ...]:
 def _groups(projection: xr.Dataset, color: str, stage: str) -> list[tuple[str, str, np.ndarray]]:
     """Name, colour and chosen pixels of each group of points."""
     label = projection["label"].values
+    if color == "distortion":
+        return []
     if color == "correct":
         right = projection[f"{stage}_prediction"].values == label
         return [("predicted right", theme.RIGHT, right), ("predicted wrong", theme.WRONG, ~right)]
@@ -110,21 +175,35 @@ def _groups(projection: xr.Dataset, color: str, stage: str) -> list[tuple[str, s
     return [(str(names[k]), str(hues[k]), label == k) for k in np.unique(label) if k != IGNORE_INDEX]
 
 
+def _of_images(projection: xr.Dataset) -> np.ndarray:
+    """Places (image, cls, axis) of the aligned class embeddings; NaN where the image shows no pixel of the class."""
+    places = projection["aligned_class_projection"].transpose("image", "cls", "axis").values.copy()
+    sample, label = projection["sample"].values.astype(str), projection["label"].values
+    for places_of_image, name in zip(places, projection["image"].values.astype(str)):
+        places_of_image[~np.isin(np.arange(len(places_of_image)), label[sample == name])] = np.nan
+    return places
+
+
 def _stars(projection: xr.Dataset, stage: str) -> np.ndarray | None:
-    """Places (cls, axis) of the class embeddings of a stage; the aligned ones are averaged over the images."""
+    """Places (cls, axis) of the class embeddings of a stage: the aligned ones are means over the images with the class.
+
+    NaN for an aligned one that no image shows.
+    """
     if stage == "aligned" and "aligned_class_projection" in projection:
-        return projection["aligned_class_projection"].mean("image").transpose("cls", "axis").values
+        places = _of_images(projection)
+        shown = np.isfinite(places).sum(axis=0)
+        return np.where(shown > 0, np.nansum(places, axis=0) / np.maximum(shown, 1), np.nan)
     if "class_projection" in projection:
         return projection["class_projection"].transpose("cls", "axis").values
     return None
 
 
-def _class_stars(axes, projection: xr.Dataset, stage: str) -> None:
+def _class_stars(axes, projection: xr.Dataset, stage: str, *, each_image: bool) -> None:
     places = _stars(projection, stage)
     if places is None:
         return
-    if stage == "aligned" and "aligned_class_projection" in projection:
-        each = projection["aligned_class_projection"].transpose("image", "cls", "axis").values
+    if stage == "aligned" and each_image and "aligned_class_projection" in projection:
+        each = _of_images(projection)
         for k, hue in enumerate(projection["color"].values):
             axes.scatter(
                 *each[:, k].T, s=13, marker="D", color=hue, edgecolors="white", linewidths=0.4, alpha=0.8, zorder=3
@@ -151,7 +230,7 @@ def _axis_names(axes, projection: xr.Dataset) -> None:
 
 
 def _summary(projection: xr.Dataset, color: str) -> str:
-    """Counts and quality figures only: coordinates of a UMAP differ between machines."""
+    """Counts and quality figures only: coordinates of a UMAP differ between machines, and its figures do a little."""
     label, attrs = projection["label"].values, projection.attrs
     text = (
         f"{attrs.get('method', 'projection')} of {projection.sizes['pixel']} pixels of {len(np.unique(label))} classes "
@@ -169,7 +248,7 @@ def _summary(projection: xr.Dataset, color: str) -> str:
         spread = float(np.linalg.norm(pixels[0] - pixels[0].mean(0), axis=-1).mean())
         text += f"; mean step initial to aligned {rounded(float(step.mean()), spread)}"
         text += f", mean distance to the centre {rounded(spread, spread)}"
-    return text
+    return "; ".join([text, *_quality(projection, steady=True)])
 
 
 def _interactive(projection: xr.Dataset, color: str):
@@ -185,7 +264,15 @@ def _interactive(projection: xr.Dataset, color: str):
     for column, stage in enumerate(stages, start=1):
         places = projection["pixel_projection"].sel(stage=stage).transpose("pixel", "axis").values
         guess = projection[f"{stage}_prediction"].values
-        for name, hue, chosen in _groups(projection, color, stage):
+        groups = _groups(projection, color, stage)
+        if color == "distortion":
+            bar = dict(title=dict(text="share of neighbours lost", side="right"), thickness=12, outlinewidth=0)
+            hues = projection["distortion"].sel(stage=stage).values.round(3)
+            scale = dict(colorscale="Viridis", cmin=0, cmax=1, showscale=column == len(stages), colorbar=bar)
+            groups = [("pixel", hues, np.ones(len(label), dtype=bool))]
+        else:
+            scale = {}
+        for name, hue, chosen in groups:
             about = [
                 f"{literal(names[k])}, predicted {literal(names[guessed])}<br>{literal(sample)}, y {y:.0f}, x {x:.0f}"
                 for k, guessed, sample, y, x in zip(
@@ -194,7 +281,7 @@ def _interactive(projection: xr.Dataset, color: str):
             ]
             figure.add_scatter(
                 x=places[chosen, 0].round(4), y=places[chosen, 1].round(4), mode="markers", name=literal(name),
-                marker=dict(size=4.5, color=hue, opacity=0.65, line=outline),
+                marker=dict(size=4.5, color=hue, opacity=0.65, line=outline, **scale),
                 text=about, hovertemplate="%{text}<extra></extra>",
                 legendgroup=name, showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
@@ -210,8 +297,12 @@ def _interactive(projection: xr.Dataset, color: str):
                 ),
                 legendgroup="class embedding", showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
+    figure.add_annotation(
+        text="<br>".join(_balanced(_quality(projection), 2)), showarrow=False, xref="paper", yref="paper", x=1, y=-0.06,
+        xanchor="right", yanchor="top", align="right", font=dict(size=10.5, color=theme.QUIET),
+    )  # fmt: skip
     figure.update_layout(
-        template="plotly_white", height=520, margin=dict(l=10, r=10, t=40, b=10),
+        template="plotly_white", height=550, margin=dict(l=10, r=10, t=40, b=70), showlegend=color != "distortion",
         font=dict(family="system-ui, sans-serif", size=12, color=theme.INK), legend=dict(itemsizing="constant"),
     )  # fmt: skip
     figure.update_xaxes(zeroline=False)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
-from offseg_viz.record import has_offsets, validate_record
+from offseg_viz.record import has_offsets, has_queries, validate_record
 
 
 class Survey(NamedTuple):
@@ -28,11 +28,16 @@ def survey_records(records: Iterable[xr.Dataset]) -> Survey:
     Raises
     ------
     RecordError
-        If there is no record or an invalid one, some have offsets and some none, or their class counts differ.
+        If there is no record or an invalid one, one is of mask classification, some have offsets and some none, or their class counts differ.
     """
     first, labelled, pixels, grids = None, True, [], set()
     for record in records:
         validate_record(record)
+        if has_queries(record):
+            raise RecordError(
+                "the records are of mask classification: their embeddings are of queries, and the report is about those "
+                "of classes; take records of a per-pixel network"
+            )
         first = record if first is None else first
         if has_offsets(record) != has_offsets(first):
             raise RecordError("some records have offsets and some have none; report on the records of one model")

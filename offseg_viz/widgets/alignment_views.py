@@ -13,7 +13,7 @@ from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
 from offseg_viz.plot import grid
-from offseg_viz.record import has_offsets
+from offseg_viz.record import has_offsets, has_queries
 
 DIFFERENCE = "aligned - initial"
 STAGE_CHOICES = ("initial", "aligned", DIFFERENCE)
@@ -56,7 +56,13 @@ class AlignmentViews:
         self.limits = lru_cache(maxsize=2 * _KEPT_IMAGES)(self._limits)
 
     def _record(self, image: str) -> xr.Dataset:
-        return self._records[self.ids.index(image)]
+        record = self._records[self.ids.index(image)]
+        if has_queries(record):
+            raise RecordError(
+                f"the record of {image} is of mask classification: its embeddings are of queries, and the explorer "
+                "shows those of classes; take records of a per-pixel network"
+            )
+        return record
 
     def _similarity(self, image: str, stage: str) -> xr.DataArray:
         """Cosine of every pixel to every class embedding (cls, y, x) at a stage, or the difference of both."""

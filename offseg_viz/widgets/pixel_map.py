@@ -110,7 +110,7 @@ class PixelMap(anywidget.AnyWidget):
             if map is None:
                 self.cells, self.limits, self.names = b"", [], []
             elif grid.is_class_map(map):
-                classes = class_list(over)
+                classes = grid.own_classes(map) or class_list(over)
                 table = np.zeros((256, 4), dtype=np.uint8)
                 table[: len(classes), :3], table[: len(classes), 3] = classes.palette, 255
                 self.cells, self.table = map.values.astype(np.uint8).tobytes(), table.tobytes()

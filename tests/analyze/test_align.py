@@ -5,7 +5,15 @@ import pytest
 import reference
 import xarray as xr
 
-from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, logits, prediction, scores
+from offseg_viz.analyze import align
+from offseg_viz.analyze.align import (
+    aligned_class_embedding,
+    aligned_feature,
+    logits,
+    prediction,
+    scores,
+    winning_class,
+)
 from offseg_viz.errors import UnknownNameError
 
 
@@ -123,3 +131,13 @@ def test_input_is_not_changed(offset_record):
     prediction(offset_record)
     prediction(offset_record, "initial")
     xr.testing.assert_identical(offset_record, before)
+
+
+@pytest.mark.parametrize("block", [1, 10, 2048])
+def test_predictions_are_the_winners_of_the_logits_whatever_the_block(records, per_pixel_record, monkeypatch, block):
+    monkeypatch.setattr(align, "_BLOCK", block)
+    for record in (*records, per_pixel_record):
+        for stage in ("initial", "aligned"):
+            found = prediction(record, stage)
+            xr.testing.assert_equal(found, winning_class(record, logits(record, stage)))
+            assert found.dtype == np.uint8 and found.attrs["stage"] == stage

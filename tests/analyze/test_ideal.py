@@ -5,7 +5,16 @@ import pytest
 import reference
 import xarray as xr
 
-from offseg_viz.analyze.ideal import ideal_class_embedding, ideal_prediction, ideal_similarity
+from offseg_viz.analyze import class_means
+from offseg_viz.analyze.class_means import feature_class_mean
+from offseg_viz.analyze.ideal import (
+    VECTORS,
+    IdealSums,
+    ideal_class_embedding,
+    ideal_prediction,
+    ideal_similarity,
+    ideal_sums,
+)
 from offseg_viz.errors import RecordError, UnknownNameError
 
 
@@ -19,8 +28,25 @@ def by_definition(record):
     return embedding
 
 
-def test_equals_definition(offset_record):
+@pytest.fixture
+def query_record(offset_record):
+    """A record of mask classification with four queries, more than classes."""
+    random = np.random.default_rng(8)
+    kept = offset_record.drop_vars(["class_embedding", "class_offset", "logits", "logit_gain", "logit_bias"])
+    return kept.assign(
+        class_embedding=(("query", "channel"), random.normal(size=(4, 11)).astype(np.float32)),
+        class_offset=(("query", "channel"), random.normal(size=(4, 11)).astype(np.float32)),
+        logits=(("query", "y", "x"), random.normal(size=(4, 5, 7)).astype(np.float32)),
+        query_class=(("query", "cls"), random.dirichlet(np.ones(4), 4)[:, :3].astype(np.float32)),
+    )
+
+
+@pytest.mark.parametrize("block", [4, 4096])
+def test_equals_definition(offset_record, block, monkeypatch):
+    monkeypatch.setattr(class_means, "BLOCK", block)
+    before = offset_record.copy(deep=True)
     found = ideal_class_embedding(offset_record)
+    xr.testing.assert_identical(offset_record, before)
     assert found.dims == ("cls", "channel") and found.dtype == np.float64 and set(found.coords) == {"cls", "color"}
     np.testing.assert_allclose(found, by_definition(offset_record), rtol=1e-8)
 
@@ -37,6 +63,16 @@ def test_rank_deficient_features(offset_record):
     expected = by_definition(record)
     assert np.abs(expected).max() < 10, "the cut-off of the definition itself must hold here"
     np.testing.assert_allclose(ideal_class_embedding(record), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_fewer_pixels_than_channels_of_which_some_are_doubled_and_dead(make_record):
+    record = make_record(size=(3, 4), seed=4)
+    feature = record["feature"].values.copy()
+    feature[..., 7:] = feature[..., :4]
+    feature[..., 5] = 0
+    record = record.assign(feature=(("y", "x", "channel"), feature))
+    np.testing.assert_allclose(ideal_class_embedding(record), by_definition(record), rtol=1e-6, atol=1e-9)
+    assert np.abs(ideal_class_embedding(record)[:, 5]).max() < 1e-12
 
 
 def test_fewer_pixels_than_channels(make_record):
@@ -108,6 +144,79 @@ def test_no_label(offset_record):
         ideal_prediction(offset_record.assign(label=offset_record["label"] * 0 + np.uint8(255)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite(offset_record, value):
+    feature = offset_record["feature"].values.copy()
+    feature[4, 6, 2] = value
+    record = offset_record.assign(feature=(("y", "x", "channel"), feature))
+    for function in (ideal_class_embedding, ideal_prediction):
+        with pytest.raises(RecordError, match="the features of a are not finite"):
+            function(record)
+    label = offset_record["label"].copy(deep=True)
+    label[4, 6] = 255
+    assert ideal_class_embedding(record.assign(label=label)).notnull().all()
+
+
+def test_one_class_image(make_record):
+    """The embedding fits a constant 1 to every pixel of the one class."""
+    record = make_record(label=np.ones((5, 7)))
+    found = ideal_class_embedding(record)
+    np.testing.assert_allclose(found, by_definition(record), rtol=1e-8)
+    assert found.sel(cls="road").notnull().all() and (ideal_prediction(record) == 1).all()
+
+
+def test_permuted_classes_permute_the_embeddings(offset_record):
+    label = offset_record["label"].values
+    turned = np.where(label == 255, 255, (label + 1) % 3).astype(np.uint8)
+    found = ideal_class_embedding(offset_record.assign(label=(("y", "x"), turned)))
+    np.testing.assert_allclose(found, np.roll(ideal_class_embedding(offset_record), 1, axis=0), rtol=1e-9)
+
+
+def test_scaled_features_scale_the_embeddings_inversely(offset_record):
+    found = ideal_class_embedding(offset_record.assign(feature=offset_record["feature"] * 4))
+    np.testing.assert_allclose(found * 4, ideal_class_embedding(offset_record), rtol=1e-9)
+
+
+def test_sums_give_embeddings_and_means_of_one_image_and_of_two(records):
+    for record in records:
+        sums = ideal_sums(record)
+        np.testing.assert_array_equal(sums.class_embedding(), ideal_class_embedding(record))
+        np.testing.assert_array_equal(sums.class_mean(), feature_class_mean(record))
+    pooled = IdealSums(*(a + b for a, b in zip(*map(ideal_sums, records[:2]), strict=True)))
+    kept = ["feature", "label", "class_embedding"]
+    together = xr.concat([record[kept] for record in records[:2]], "y", data_vars="minimal", combine_attrs="override")
+    assert together.sizes["y"] == 10
+    np.testing.assert_allclose(pooled.class_embedding(), by_definition(together), rtol=1e-7)
+
+
+def test_of_mask_classification_the_pixel_map_is_fitted(query_record):
+    found = ideal_class_embedding(query_record)
+    assert found.sizes == {"cls": 3, "channel": 11}
+    np.testing.assert_allclose(found, by_definition(query_record), rtol=1e-8)
+    assert ideal_prediction(query_record).dims == ("y", "x")
+
+
+@pytest.mark.parametrize("of", ["class_mean", "aligned_class_mean", "aligned_class_embedding"])
+def test_similarity_of_other_vectors(records, of):
+    vectors = {
+        "class_mean": [feature_class_mean(record)[1] for record in records],
+        "aligned_class_mean": [feature_class_mean(record, "aligned")[1] for record in records],
+        "aligned_class_embedding": [record["class_embedding"][1] + record["class_offset"][1] for record in records],
+    }
+    found = ideal_similarity(records, cls="road", of=of)
+    expected = [[reference.cosine(a.values, b.values) for b in vectors[of]] for a in vectors[of]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.name == f"{of}_similarity" and VECTORS[of] in found.attrs["long_name"]
+    assert found.attrs["mean_similarity"] == pytest.approx((np.sum(expected) - 3) / 6, abs=1e-6)
+
+
+def test_similarity_of_queries(query_record):
+    pair = [query_record, query_record.assign(feature=query_record["feature"] * 2)]
+    assert ideal_similarity(pair, cls="sky", of="class_mean").values == pytest.approx(1)
+    with pytest.raises(RecordError, match="is of mask classification"):
+        ideal_similarity(pair, cls="sky", of="aligned_class_embedding")
+
+
 def test_similarity_between_images(records):
     found = ideal_similarity(records, cls="road")
     vectors = [by_definition(record)[1] for record in records]
@@ -126,6 +235,8 @@ def test_images_without_the_class_are_left_out(records):
 
 
 def test_similarity_refusals(records):
+    with pytest.raises(UnknownNameError, match="Did you mean 'class_mean'"):
+        ideal_similarity(records, cls="tree", of="class_means")
     with pytest.raises(UnknownNameError, match="Did you mean 'tree'"):
         ideal_similarity(records, cls="trees")
     with pytest.raises(RecordError, match="found 1 image with the class 'tree'; needed at least 2"):

@@ -77,6 +77,82 @@ def test_draw_is_uniform_over_all_pixels(make_record):
     assert (table["x"].values[large] < 120).sum() == pytest.approx(400, abs=80)
 
 
+def inside_by_loops(label):
+    """Cells that have their own label, and no other, in all eight cells around them that exist."""
+    height, width = label.shape
+    inside = np.zeros(label.shape, bool)
+    for y in range(height):
+        for x in range(width):
+            around = [
+                label[j, i]
+                for j in range(max(0, y - 1), min(height, y + 2))
+                for i in range(max(0, x - 1), min(width, x + 2))
+            ]
+            inside[y, x] = label[y, x] != 255 and all(value == label[y, x] for value in around)
+    return inside
+
+
+@pytest.fixture
+def blocks(make_record):
+    """Two records of large fields of sky and road, in which tree is never wider than two cells."""
+    made = []
+    for seed, sample in enumerate("ab"):
+        label = np.zeros((9, 13), int)
+        label[:, 5:] = 1
+        label[3:5, 2:12] = 2
+        label[8, seed : seed + 3] = 255
+        made.append(make_record(sample, seed=seed, label=label, size=label.shape))
+    return made
+
+
+def test_cells_at_a_boundary_are_left_out(blocks):
+    table = sample_pixels(blocks, per_class=1000)
+    for record in blocks:
+        inside = inside_by_loops(record["label"].values)
+        own = table.isel(pixel=(table["sample"] == record.attrs["sample"]) & (table["label"] != 2))
+        found = set(zip(own["y"].values, own["x"].values, strict=True))
+        rows, columns = np.nonzero(inside)
+        assert found == set(zip(record["y"].values[rows], record["x"].values[columns], strict=True)) and len(found) > 20
+    assert table.attrs["interior_pixels"] == sum(inside_by_loops(r["label"].values).sum() for r in blocks)
+
+
+def test_a_class_of_boundaries_alone_is_drawn_from_all_its_cells(blocks):
+    table = sample_pixels(blocks, per_class=1000)
+    assert table.attrs["boundary_classes"] == ["tree"] and (table["label"] == 2).sum() == 40
+    everything = sample_pixels(blocks, per_class=1000, interior=False)
+    assert everything.attrs["boundary_classes"] == [] and everything.attrs["interior"] is False
+    assert everything.sizes["pixel"] == everything.attrs["labelled_pixels"] == 2 * (9 * 13 - 3)
+    assert Counter(sample_pixels(blocks, per_class=7)["label"].values.tolist()) == {0: 7, 1: 7, 2: 7}
+
+
+def test_one_record_with_an_interior_is_enough(blocks):
+    wide = blocks[0]["label"].values.copy()
+    wide[3:6, 2:12] = 2
+    table = sample_pixels([blocks[0].assign(label=(("y", "x"), wide)), blocks[1]], per_class=1000)
+    trees = table.isel(pixel=table["label"] == 2)
+    assert table.attrs["boundary_classes"] == [] and trees.sizes["pixel"] == 8
+    assert set(trees["sample"].values) == {"a"} and set(trees["y"].values) == {blocks[0]["y"].values[4]}
+
+
+def test_a_record_that_stands_twice_is_two_records(records):
+    """Their keys are the same, so what is wanted of both is read of each, and told apart afterwards."""
+    table = sample_pixels([records[0], records[1], records[0]], per_class=10_000)
+    assert table.sizes["pixel"] == table.attrs["labelled_pixels"]
+    assert len(set(places(table))) == sum(int((r["label"] != 255).sum()) for r in records[:2])
+    few = sample_pixels([records[0], records[0]], per_class=4)
+    assert Counter(few["label"].values.tolist()) == {0: 4, 1: 4, 2: 4}
+
+
+def test_windows_of_one_image_are_told_apart(make_record):
+    parts = [make_record("a", seed=seed) for seed in (1, 2)]
+    parts[1].attrs["window"] = [0, 28, 20, 28]
+    table = sample_pixels(parts, per_class=10_000)
+    features = {tuple(row) for part in parts for row in part["feature"].values.reshape(-1, 11)}
+    assert {tuple(row) for row in table["feature"].values} <= features and len(
+        np.unique(table["feature"], axis=0)
+    ) == 66
+
+
 def test_a_generator_and_a_collection_with_ids(records):
     table = sample_pixels((record for record in records), per_class=3)
     xr.testing.assert_identical(table, sample_pixels(records, per_class=3))
@@ -115,3 +191,12 @@ def test_refusals(records, make_record):
         sample_pixels([*records, make_record("d").isel(channel=slice(10))])
     with pytest.raises(RecordError, match="every pixel"):
         sample_pixels([records[0].assign(label=records[0]["label"] * 0 + np.uint8(255))])
+    with pytest.raises(RecordError, match="of queries"):
+        sample_pixels([records[0].assign(query_class=(("query", "cls"), np.eye(3, dtype=np.float32)))])
+    unlabelled = records[1].drop_vars("label")
+    with pytest.raises(RecordError, match="the record of b has no label"):
+        sample_pixels([records[0], unlabelled])
+    lost = records[1]["feature"].copy()
+    lost[2, 3] = np.nan
+    with pytest.raises(RecordError, match="the record of b has features .* not finite"):
+        sample_pixels([records[0], records[1].assign(feature=lost)], per_class=1000)

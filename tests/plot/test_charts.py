@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
 from offseg_viz.analyze.pixels import sample_pixels
 from offseg_viz.analyze.projection import project
 from offseg_viz.errors import RecordError, UnknownNameError
-from offseg_viz.plot import plot_classes, plot_matrix, plot_scatter
+from offseg_viz.plot import plot_classes, plot_matrix, plot_scatter, theme
 
 
 @pytest.fixture
@@ -121,14 +123,97 @@ def test_a_per_pixel_model_has_one_panel(per_pixel_records):
     assert len(plot_scatter(projection, interactive=True).data) == 4
 
 
+def quality_note(figure):
+    (text,) = (text for text in [*figure.findobj(Text)] if "labelled pixels shown" in text.get_text())
+    return text.get_text()
+
+
 def test_umap_coordinates_stay_out_of_the_summary(projection):
-    moved = projection.drop_attrs(deep=False).assign_attrs(method="umap", trustworthiness=0.91)
+    """So do the last digits of its figures, which differ between machines; those of the feature space do not."""
+    moved = projection.assign_attrs(method="umap", trustworthiness=0.912, continuity=0.96, null_drift_95=0.004)
     other = moved.assign(pixel_projection=moved["pixel_projection"] * 1.3)
+    other = other.assign_attrs(trustworthiness=0.914, continuity=0.97, null_drift_95=0.005)
+    del moved.attrs["explained_variance"], other.attrs["explained_variance"]
     assert plot_scatter(moved).summary == plot_scatter(other).summary
+    assert "trustworthiness over 0.90; continuity over 0.95; neighbours kept" in plot_scatter(moved).summary
+    assert f"by the refinement {moved.attrs['stage_overlap']:.2f}" in plot_scatter(moved).summary
+    assert "null drift" not in plot_scatter(moved).summary
+    assert "trustworthiness 0.91 · continuity 0.96" in quality_note(plot_scatter(moved))
+    assert "null drift 0.40% of the diagonal" in quality_note(plot_scatter(moved))
+
+
+def test_quality_stands_under_every_projection(projection):
+    attrs = projection.assign_attrs(stability=0.725).attrs
+    shown = f"{projection.sizes['pixel']} of {attrs['labelled_pixels']} labelled pixels shown"
+    parts = [
+        f"trustworthiness {attrs['trustworthiness']:.2f}",
+        f"continuity {attrs['continuity']:.2f}",
+        f"neighbours kept by the plane {attrs['plane_overlap']:.2f}",
+        f"by the refinement {attrs['stage_overlap']:.2f}",
+        f"null drift {100 * attrs['null_drift_95']:.2f}% of the diagonal",
+        shown,
+    ]
+    assert plot_scatter(projection).summary.endswith("; ".join(parts))
+    assert quality_note(plot_scatter(projection)) == " · ".join(parts)
+    assert quality_note(plot_scatter(projection, facet=None)).replace("\n", " · ") == " · ".join(parts)
+    assert quality_note(plot_scatter(projection, color="sample")) == " · ".join(parts)
+    note = plot_scatter(projection, interactive=True).layout.annotations[-1].text
+    assert note.replace("<br>", " · ") == " · ".join(parts)
+    steady = plot_scatter(projection.assign_attrs(attrs))
+    assert "between seeds 0.72" in steady.summary and "between seeds 0.72" in quality_note(steady)
+
+
+def test_a_projection_without_figures_is_drawn(projection):
+    bare = projection.drop_attrs(deep=False)
+    assert plot_scatter(bare).summary.endswith("in 3 images, coloured by cls")
+    assert len(plot_scatter(bare, facet=None).axes) == 1 and plot_scatter(bare, interactive=True).data
+
+
+def test_points_take_the_colour_of_their_own_distortion(projection):
+    for facet in ("stage", None):
+        figure = plot_scatter(projection, color="distortion", facet=facet)
+        panels = figure.axes[:2] if facet else figure.axes[:1] * 2
+        clouds = [c for axes in dict.fromkeys(panels) for c in axes.collections if c.get_array() is not None]
+        assert len(clouds) == 2 and figure.axes[-1].get_ylabel() == "share of neighbours lost"
+        for cloud, stage in zip(clouds, ("initial", "aligned"), strict=True):
+            np.testing.assert_array_equal(cloud.get_array(), projection["distortion"].sel(stage=stage))
+            np.testing.assert_allclose(cloud.get_offsets(), projection["pixel_projection"].sel(stage=stage), rtol=1e-6)
+            assert cloud.get_clim() == (0, 1)
+    figure = plot_scatter(projection, color="distortion", interactive=True)
+    np.testing.assert_allclose(figure.data[0].marker.color, projection["distortion"][0], atol=1e-3)
+    assert [trace.marker.showscale for trace in figure.data if trace.name == "pixel"] == [False, True]
+    with pytest.raises(RecordError, match="distortion to colour by"):
+        plot_scatter(projection.drop_vars("distortion"), color="distortion")
+
+
+def test_lines_that_a_null_change_would_draw_are_pale(projection):
+    moves = projection["pixel_projection"].transpose("pixel", "stage", "axis").values
+    length = np.linalg.norm(moves[:, 1] - moves[:, 0], axis=1)
+    diagonal = np.linalg.norm(np.ptp(moves.reshape(-1, 2), axis=0))
+    lines = plot_scatter(projection.assign_attrs(null_drift_95=np.median(length) / diagonal), facet=None).axes[0]
+    pale = (lines.collections[0].get_colors()[:, :3] == to_rgb(theme.HAIRLINE)).all(axis=1)
+    np.testing.assert_array_equal(pale, length < np.median(length))
+    quiet = plot_scatter(projection.assign_attrs(null_drift_95=0), facet=None).axes[0].collections[0].get_colors()
+    assert (quiet[:, :3] == to_rgb(theme.QUIET)).all()
+
+
+def test_an_aligned_class_embedding_is_shown_for_images_with_its_class(projection):
+    """`tree` does not occur in image c: its star lies between those of a and b, and c has no diamond for it."""
+    aligned = plot_scatter(projection).axes[1]
+    places = projection["aligned_class_projection"].values
+    (tree,) = (text for text in aligned.texts if text.get_text() == "tree")
+    np.testing.assert_allclose(tree.xy, places[:2, 2].mean(axis=0), rtol=1e-5)
+    clouds = [points.get_offsets() for points in aligned.collections if points.get_sizes().tolist() == [13]]
+    diamonds = np.ma.filled(np.ma.concatenate(clouds).astype(float), np.nan)
+    shown = {(name, k) for name, k in zip(projection["sample"].values, projection["label"].values, strict=True)}
+    expected = [places["abc".index(name), k] for name, k in shown]
+    found = diamonds[np.isfinite(diamonds).all(axis=1)]
+    assert ("c", 2) not in shown
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(expected, axis=0), rtol=1e-5)
 
 
 def test_unknown_words_are_refused(projection):
-    with pytest.raises(UnknownNameError, match="cls, sample, correct"):
+    with pytest.raises(UnknownNameError, match="cls, sample, correct, distortion"):
         plot_scatter(projection, color="colour")
     with pytest.raises(UnknownNameError, match="stage, None"):
         plot_scatter(projection, facet="image")

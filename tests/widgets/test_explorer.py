@@ -7,7 +7,7 @@ from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, p
 from offseg_viz.analyze.offsets import offset_magnitude
 from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.errors import RecordError, UnknownNameError
-from offseg_viz.extract.store import RecordStore
+from offseg_viz.extract.store import RecordStore, create_store
 from offseg_viz.record import save_record
 from offseg_viz.widgets import AlignmentExplorer
 from offseg_viz.widgets.alignment_views import STAGE_CHOICES, AlignmentViews

@@ -1,0 +1,103 @@
+"""What extracting a record costs beside the plain forward pass, on images of 512 x 512.
+
+    python benchmarks/extraction.py            # two threads of the CPU, about a minute
+    python benchmarks/extraction.py --write    # also writes benchmarks/results/extraction.md
+
+Forward, extraction and copies take turns, and times are medians over the turns. Forward is ``model(normalised image)``
+with its normalisation. Copies are of the arrays that the record consists of, which any way of extracting has to make.
+Ratio is (extraction - copies) / forward; the goal is 1.10 at most. The fingerprint of the weights is known, as it is
+for all records but the first of a store. Run it on a quiet machine.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from rich.progress import track
+
+from offseg_viz.data.sample import Sample
+from offseg_viz.extract.extract import extract
+from offseg_viz.models.zoo import load_model
+
+RESULTS = Path(__file__).parent / "results"
+CASES = {
+    "nano-offset": {"weights": "scenes"},
+    "segformer-b0-offset": {"num_classes": 150},
+    "offseg-t": {"num_classes": 150},
+}
+"""Networks, and for how many classes: those of the bundled weights, or of ADE20K."""
+
+SIDE, GOAL = 512, 1.10
+
+
+def runs_of(name: str) -> tuple[dict[str, Callable], int, str]:
+    """What is timed of a network; its number of classes, and the size of its grid in words."""
+    model = load_model(name, **CASES[name])
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    label = random.integers(0, len(model.classes), (SIDE, SIDE), dtype=np.uint8)
+    sample = Sample("noise", image, label, model.classes, "noise")
+    record = extract(model, sample)
+
+    def forward() -> None:
+        with torch.no_grad():
+            model(model.normalize(image))
+
+    runs = {
+        "forward": forward,
+        "extraction": lambda: extract(model, sample, checkpoint="known"),
+        "copies": lambda: [variable.values.copy() for variable in record.data_vars.values()],
+    }
+    return runs, len(model.classes), f"{record.sizes['y']} x {record.sizes['x']} x {record.sizes['channel']}"
+
+
+def medians(runs: dict[str, Callable], turns: int) -> dict[str, float]:
+    """Milliseconds of each, which take turns; the first turn warms up."""
+    times = {name: [] for name in runs}
+    for turn in range(turns + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def main(
+    turns: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 21,
+    threads: Annotated[int, typer.Option(min=1, help="Threads on the CPU.")] = 2,
+    write: Annotated[bool, typer.Option("--write", help="Write the table, beside printing it.")] = False,
+) -> None:
+    """Measure what a record costs beside the forward pass."""
+    torch.set_num_threads(threads)
+    load, rows = os.getloadavg()[0], []
+    for name in track(CASES, "measuring"):
+        runs, classes, grid = runs_of(name)
+        found = medians(runs, turns)
+        ratio = (found["extraction"] - found["copies"]) / found["forward"]
+        columns = (f"{found[column]:.1f}" for column in ("forward", "extraction", "copies"))
+        rows.append(f"| {name} | {classes} | {grid} | {' | '.join(columns)} | {ratio:.3f} |")
+    table = [
+        "# Extraction beside the plain forward pass",
+        "",
+        f"Made by `python benchmarks/extraction.py --write`, which says how: images of {SIDE} x {SIDE}, torch "
+        f"{torch.__version__}, {threads} threads, load {load:.1f} before the start, medians of {turns} turns, "
+        f"milliseconds. Ratio: (extraction - copies) / forward, at most {GOAL:.2f} is the goal.",
+        "",
+        "| network | classes | feature | forward | extraction | copies | ratio |",
+        "|---|---:|---|---:|---:|---:|---:|",
+        *rows,
+    ]
+    print("\n".join(table))
+    if write:
+        (RESULTS / "extraction.md").write_text("\n".join(table) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

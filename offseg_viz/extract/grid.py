@@ -1,0 +1,75 @@
+"""Where the cells of a feature grid lie on the image."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from offseg_viz.errors import ModelError
+
+
+class Grid(NamedTuple):
+    """Cells on an image of `height` x `width` pixels, `stride` (rows, columns) pixels apart.
+
+    The grid may reach beyond the image, where the network has seen it padded on the right and below; only the cells
+    that touch the image count.
+    """
+
+    height: int
+    width: int
+    stride: tuple[float, float]
+
+    @property
+    def y(self) -> np.ndarray:
+        """Centres of the rows of cells in pixels, 0.5 for the first pixel; the last may lie beyond the edge."""
+        return _centres(self.height, self.stride[0])
+
+    @property
+    def x(self) -> np.ndarray:
+        """Centres of the columns."""
+        return _centres(self.width, self.stride[1])
+
+    def label(self, label: np.ndarray) -> np.ndarray:
+        """A label map (height, width) on the grid: the class at the centre of each cell."""
+        rows, columns = (
+            np.minimum(centres.astype(int), side - 1)  # the last pixel for a cell whose centre is beyond the edge
+            for centres, side in ((self.y, self.height), (self.x, self.width))
+        )
+        return label[np.ix_(rows, columns)]
+
+
+def _centres(side: int, stride: float) -> np.ndarray:
+    # a stride such as 511 / 73 may make 73.00000000000001 cells of its 73
+    return (np.arange(math.ceil(side / stride - 1e-9)) + 0.5) * stride
+
+
+def grid_of_positions(positions: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of a grid that was flattened row by row into `positions`, on an input of height x width pixels.
+
+    The one whose cells are nearest to squares, if one stride for both sides explains it, be sides rounded up or down to
+    whole cells.
+
+    Raises
+    ------
+    ModelError
+        If no grid fits, as with a class token beside the positions.
+    """
+    fits = [
+        (rows, positions // rows)
+        for rows in range(1, positions + 1)
+        if positions % rows == 0 and _one_stride((height, rows), (width, positions // rows))
+    ]
+    if not fits:
+        raise ModelError(
+            f"the classifier sees {positions} positions of an input of {height} x {width} pixels, which make no grid "
+            "of its aspect ratio; is a class token among them? Needed one position a cell: name another classifier, or "
+            "take such tokens out in front of it"
+        )
+    return min(fits, key=lambda grid: abs(math.log(height / grid[0]) - math.log(width / grid[1])))
+
+
+def _one_stride(*sides: tuple[int, int]) -> bool:
+    """Whether one stride divides every (side, cells), be the division rounded up or down."""
+    up = [(side / cells, side / (cells - 1) if cells > 1 else math.inf) for side, cells in sides]
+    down = [(side / (cells + 1), side / cells) for side, cells in sides]
+    return any(max(low for low, _ in kind) < min(high for _, high in kind) for kind in (up, down))
