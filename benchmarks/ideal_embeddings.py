@@ -99,7 +99,8 @@ def main(
     load = os.getloadavg()[0]
     rows = [(side, measured(side, turns)) for side in track(SIDES, "measuring")]
     versions = f"numpy {np.__version__}, torch {torch.__version__}"
-    setting = f"{versions}, {torch.get_num_threads()} threads, {_processor()}, load {load:.1f} before the start, {turns} turns"
+    threads = f"{torch.get_num_threads()} threads"
+    setting = f"{versions}, {threads}, {_processor()}, load {load:.1f} before the start, {turns} turns"
     text = markdown(rows, setting)
     print(text)
     if write:

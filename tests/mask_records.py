@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from conftest import build_record
 
 from offseg_viz.record import validate_record
 
@@ -21,3 +22,8 @@ def of_queries(record, *, queries=4, seed=0):
     variables["logits"] = (("query", "y", "x"), logits.astype(np.float32))
     attrs = {name: value for name, value in record.attrs.items() if name != "logit_norm_eps"}
     return validate_record(xr.Dataset(dict(kept.data_vars) | variables, kept.coords, attrs))
+
+
+def build_query_record(sample="a", *, offsets=True, seed=0):
+    """A record as `build_record` makes it, of queries."""
+    return of_queries(build_record(sample, offsets=offsets, seed=seed), seed=seed)

@@ -8,7 +8,15 @@ import pytest
 
 import offseg_viz
 
-RANDOM = {"attach_offset_learning", "class_plane", "class_scatter", "load_model", "project", "sample_pixels"}
+RANDOM = {
+    "attach_offset_learning",
+    "class_plane",
+    "class_scatter",
+    "load_model",
+    "project",
+    "projection_stability",
+    "sample_pixels",
+}
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 PUBLIC = """
@@ -20,7 +28,8 @@ PUBLIC = """
     alignment alignment_report boundary_distance change_map changes class_embedding_angle class_maps class_margin
     class_offset_agreement class_plane class_scatter decomposition embedding_similarity feature_class_mean ideal_angle
     image_miou intervene interventions last_layer_flips object_area offset_direction offset_measures own_class_cosine
-    plot_measures plot_models plot_plane plot_terms score_terms shape_changes strength_curve winning_class
+    extract_windows
+    stitch_windows projection_stability plot_measures plot_models plot_plane plot_terms score_terms shape_changes strength_curve winning_class
     segmentation_metrics OffsetLearning PerPixelClassifier attach_offset_learning detach_offset_learning
 """.split()
 

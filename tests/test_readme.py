@@ -28,7 +28,8 @@ def test_the_twenty_lines_run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("block", BLOCKS[1:])
-def test_the_other_python_blocks_run(block):
+def test_the_other_python_blocks_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102
 
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import xarray as xr
-from query_records import build_query_record
+from mask_records import build_query_record
 
 from offseg_viz import record as schema
 from offseg_viz.classes import ClassList

@@ -10,7 +10,6 @@ from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.record import has_offsets, has_queries
 from offseg_viz.terms import STAGES
 
-
 _BLOCK = 2048
 """Pixels predicted at a time: the logits of so few stay in the processor's cache."""
 

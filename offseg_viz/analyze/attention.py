@@ -27,8 +27,12 @@ def class_attention(record: xr.Dataset) -> xr.DataArray:
 
 
 def position_attention(record: xr.Dataset) -> xr.DataArray:
-    """A_pos, eq. (9), dims (y, x, cls): which classes a pixel attends to. Every pixel sums to one over the classes."""
-    weights = _softmax(coupled_attention(record), ("cls",)).transpose("y", "x", "cls").rename("position_attention")
+    """A_pos, eq. (9), dims (y, x, cls): which classes a pixel attends to. Every pixel sums to one over the classes.
+
+    Of mask classification: (y, x, query).
+    """
+    coupled = coupled_attention(record)
+    weights = _softmax(coupled, coupled.dims[:1]).transpose("y", "x", ...).rename("position_attention")
     return weights.drop_attrs().assign_attrs(long_name="position attention")
 
 

@@ -47,7 +47,9 @@ def over_records(
     queries: bool = False,
     leave_out: Iterable[str] = UNREAD,
 ) -> Iterator[tuple[str, Result]]:
-    """Yield (id, ``function(record)``) in the order of the records; of a store one is in memory and the next being read.
+    """Yield (id, ``function(record)``) in the order of the records.
+
+    Of a store one record is in memory, and the next is being read.
 
     The id is the collection's own (`records.ids`) or the record's sample. Where `records` is a `RecordStore` and a dask
     client is connected (``dask.distributed.Client(...)``), the cluster's workers read the records themselves and only
@@ -100,8 +102,13 @@ def _results(
                 yield name, *_checked(name, record.result(), function, labelled, queries)
         return
     most = AHEAD * max(1, sum(client.nthreads().values()))
-    on_cluster = partial(client.submit, _of_store, records, pure=False)
-    for name, result in _ahead(records.ids, lambda name: on_cluster(name, *arguments), most):
+    numbers = {name: number for number, name in enumerate(records.ids)}
+
+    def on_cluster(name: str) -> Future:
+        alone = records[numbers[name] : numbers[name] + 1]  # the ids of all would travel with every task
+        return client.submit(_of_store, alone, name, *arguments, pure=False)
+
+    for name, result in _ahead(records.ids, on_cluster, most):
         yield name, *result.result()
 
 

@@ -52,7 +52,7 @@ def extract(
 ) -> None:
     """Write the AlignmentRecords of images: features and class embeddings before and after the refinement.
 
-    The same command goes on with an extraction that was stopped. Of several processes each takes its part of the images:
+    The same command goes on with an extraction that was stopped. Of several processes each takes its part:
 
     torchrun --nproc-per-node 4 -m offseg_viz.cli extract ... (or srun offseg-viz extract ...)
     """

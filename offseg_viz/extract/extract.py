@@ -74,8 +74,7 @@ def extract(
     """
     model = _uncompiled(model)
     reading = reading_of(model, classifier, layer)
-    _check_sample(sample)
-    window = (0, 0, *sample.image.shape[:2])
+    window = (0, 0, *_checked(sample).image.shape[:2])
     return window_record(model, sample, window, reading, preprocess, checkpoint or fingerprint(model), seed)
 
 
@@ -109,8 +108,7 @@ def extract_windows(
     """
     model = _uncompiled(model)
     reading = reading_of(model, classifier, layer)
-    _check_sample(sample)
-    windows = windows_of(*sample.image.shape[:2], window, stride)
+    windows = windows_of(*_checked(sample).image.shape[:2], window, stride)
     checkpoint = checkpoint or fingerprint(model)
     return (window_record(model, sample, place, reading, preprocess, checkpoint, seed) for place in windows)
 
@@ -163,7 +161,7 @@ def extract_many(
         raise ModelError(f"window is {window} and stride {stride}; needed both, or none for whole images")
     if window is not None:
         windows_of(1, 1, window, stride)
-    ids = list(samples.ids) if hasattr(samples, "ids") else [sample.id for sample in samples]
+    ids = list(samples.ids) if hasattr(samples, "ids") else [_checked(sample).id for sample in samples]
     if twice := sorted(name for name, count in Counter(ids).items() if count > 1):
         raise RecordError(f"ids of samples must differ, found twice: {', '.join(twice[:5])}; rename or leave out")
     share, checkpoint = Share.of_this_process(), fingerprint(model)
@@ -182,15 +180,18 @@ def extract_many(
         disable=not progress or share.rank > 0,
     )
     for number in shown:
-        sample = samples[number]
-        _check_sample(sample)
+        sample = _checked(samples[number])
         whole = (0, 0, *sample.image.shape[:2])
         windows = [whole] if window is None else windows_of(*whole[2:], window, stride)
         for place in windows:
             name = sample.id if window is None else f"{sample.id}@{place[0]}-{place[1]}"
             if name not in done:
-                record = window_record(model, sample, place, reading, preprocess, checkpoint, seed=0)
-                save_record(record, paths[sample.id].with_name(name), dtype=dtype)
+                # without a name for the record, which would keep it alive while the next one is made
+                save_record(
+                    window_record(model, sample, place, reading, preprocess, checkpoint, seed=0),
+                    paths[sample.id].with_name(name),
+                    dtype=dtype,
+                )
     share.wait_for_all()
     return RecordStore(path)
 
@@ -220,9 +221,10 @@ def _uncompiled(model: nn.Module) -> nn.Module:
     return getattr(model, "_orig_mod", model)
 
 
-def _check_sample(sample: Sample) -> None:
+def _checked(sample: Sample) -> Sample:
     if not isinstance(sample, Sample):
         raise DataError(
-            f"extract() needs a Sample as its second argument, found {type(sample).__name__}; load_samples() makes "
-            'them, load_samples("photographs", root=...) those of your own images'
+            f"extraction needs a Sample, found {type(sample).__name__}; load_samples() makes them, "
+            'load_samples("photographs", root=...) those of your own images'
         )
+    return sample

@@ -59,10 +59,11 @@ def seen_size(model: nn.Module, images: Tensor) -> tuple[int, int]:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Within the ``with`` the model is in evaluation mode; afterwards every module is in the mode it was in."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        for module, training in modes.items():
-            module.training = training
+        for module in training:
+            module.training = True

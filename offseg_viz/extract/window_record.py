@@ -1,13 +1,13 @@
 """One forward pass over one window of an image, and the record of it."""
 
 from dataclasses import replace
-from importlib.metadata import version
 
 import numpy as np
 import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from offseg_viz import __version__
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.data.sample import Sample
 from offseg_viz.errors import ModelError
@@ -59,7 +59,7 @@ def window_record(
         "window": list(window),
         "image_size": list(sample.image.shape[:2]),
         "stride": list(grid.stride),
-        "library_version": version("offseg-viz"),
+        "library_version": __version__,
         "seed": seed,
         "ignore_index": IGNORE_INDEX,
     }

@@ -41,7 +41,7 @@ def own_classes(map: xr.DataArray) -> ClassList | None:
 
 
 def check_map(map: xr.DataArray, over: xr.Dataset | None, title: str) -> None:
-    """Raise `RecordError` unless `map` has the dims (y, x), the grid of `over`, and numbers of its classes or its own."""
+    """Raise `RecordError` unless `map` has dims (y, x), the grid of `over`, and numbers of its classes or its own."""
     if map.dims != ("y", "x"):
         hint = "; choose one class with .sel(cls=...)" if "cls" in map.dims else ""
         raise RecordError(f"the map {title!r} has dims {map.dims}, needed ('y', 'x'){hint}")

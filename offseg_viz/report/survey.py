@@ -28,15 +28,16 @@ def survey_records(records: Iterable[xr.Dataset]) -> Survey:
     Raises
     ------
     RecordError
-        If there is no record or an invalid one, one is of mask classification, some have offsets and some none, or their class counts differ.
+        If there is no record or an invalid one, one is of mask classification, some have offsets and some none, or
+        their class counts differ.
     """
     first, labelled, pixels, grids = None, True, [], set()
     for record in records:
         validate_record(record)
         if has_queries(record):
             raise RecordError(
-                "the records are of mask classification: their embeddings are of queries, and the report is about those "
-                "of classes; take records of a per-pixel network"
+                "the records are of mask classification: their embeddings are of queries, and the report is about "
+                "those of classes; take records of a per-pixel network"
             )
         first = record if first is None else first
         if has_offsets(record) != has_offsets(first):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from mask_records import of_queries
 
 from offseg_viz.analyze.attention import class_attention, coupled_attention, position_attention
 
@@ -56,3 +57,12 @@ def test_offsets_follow_from_attention(offset_record):
 
 def test_per_pixel_record_has_hypothetical_attention(per_pixel_record):
     np.testing.assert_allclose(class_attention(per_pixel_record).sum(("y", "x")), 1, rtol=1e-5)
+
+
+def test_attention_of_queries(offset_record):
+    record = of_queries(offset_record)
+    pair = reference.flatten(record["feature"].values), reference.rows(record["class_embedding"].values)
+    found = position_attention(record)
+    assert found.dims == ("y", "x", "query") and found.shape == (5, 7, 4)
+    np.testing.assert_allclose(found.values.reshape(35, 4), reference.position_attention(*pair), rtol=1e-4, atol=1e-6)
+    assert class_attention(record).dims == ("query", "y", "x")

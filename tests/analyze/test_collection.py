@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from query_records import build_query_record
+from mask_records import build_query_record
 
 from offseg_viz.analyze import collection
 from offseg_viz.analyze.align import prediction

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import reference
 import xarray as xr
+from mask_records import of_queries
 
 from offseg_viz.analyze import class_means
 from offseg_viz.analyze.class_means import feature_class_mean
@@ -31,14 +32,7 @@ def by_definition(record):
 @pytest.fixture
 def query_record(offset_record):
     """A record of mask classification with four queries, more than classes."""
-    random = np.random.default_rng(8)
-    kept = offset_record.drop_vars(["class_embedding", "class_offset", "logits", "logit_gain", "logit_bias"])
-    return kept.assign(
-        class_embedding=(("query", "channel"), random.normal(size=(4, 11)).astype(np.float32)),
-        class_offset=(("query", "channel"), random.normal(size=(4, 11)).astype(np.float32)),
-        logits=(("query", "y", "x"), random.normal(size=(4, 5, 7)).astype(np.float32)),
-        query_class=(("query", "cls"), random.dirichlet(np.ones(4), 4)[:, :3].astype(np.float32)),
-    )
+    return of_queries(offset_record)
 
 
 @pytest.mark.parametrize("block", [4, 4096])

@@ -100,7 +100,7 @@ def blocks(make_record):
         label = np.zeros((9, 13), int)
         label[:, 5:] = 1
         label[3:5, 2:12] = 2
-        label[8, seed : seed + 3] = 255
+        label[8, seed : seed + 3] = label[6:, 10:] = 255
         made.append(make_record(sample, seed=seed, label=label, size=label.shape))
     return made
 
@@ -121,7 +121,7 @@ def test_a_class_of_boundaries_alone_is_drawn_from_all_its_cells(blocks):
     assert table.attrs["boundary_classes"] == ["tree"] and (table["label"] == 2).sum() == 40
     everything = sample_pixels(blocks, per_class=1000, interior=False)
     assert everything.attrs["boundary_classes"] == [] and everything.attrs["interior"] is False
-    assert everything.sizes["pixel"] == everything.attrs["labelled_pixels"] == 2 * (9 * 13 - 3)
+    assert everything.sizes["pixel"] == everything.attrs["labelled_pixels"] == 2 * (9 * 13 - 12)
     assert Counter(sample_pixels(blocks, per_class=7)["label"].values.tolist()) == {0: 7, 1: 7, 2: 7}
 
 

@@ -58,6 +58,15 @@ def test_far_from_the_origin_near_points_keep_their_order():
     assert nearest_neighbors(points, 5)[0].tolist() == nearest_by_loops(points.astype(np.float64), 5)
 
 
+def test_near_points_keep_their_order_where_others_are_far():
+    """Two tight groups far from each other and from the middle; the neighbours asked for are all of the own group."""
+    random = np.random.default_rng(0)
+    points = (np.repeat([[-300.0], [300]], 20, axis=0) + 0.1 * random.normal(size=(40, 5))).astype(np.float32)
+    indices, distances = nearest_neighbors(points, 19)
+    assert indices.tolist() == nearest_by_loops(points.astype(np.float64), 19)
+    np.testing.assert_allclose(distances[3], [math.dist(points[3], points[j]) for j in indices[3]], rtol=1e-5)
+
+
 def test_a_point_is_no_neighbor_of_its_own_among_copies():
     points = np.repeat(np.arange(4, dtype=np.float32)[:, None] * [[1.0, 2.0]], 5, axis=0)
     indices, distances = nearest_neighbors(points, 4)
@@ -171,6 +180,7 @@ def test_twins_are_put_into_the_graph_where_a_search_finds_them():
     np.testing.assert_array_equal(owner[found], owner[expected])
     assert (found[:, 0] == np.arange(96)).all() and all(len(set(row)) == 15 for row in found.tolist())
     np.testing.assert_allclose(distances, expected_distances, atol=1e-4)
+    np.testing.assert_allclose(distances[[*chosen, *range(90, 96)], 1], 1e-5 * math.sqrt(5), rtol=1e-5)
     assert found.dtype == np.int32 and distances.dtype == np.float32
 
 

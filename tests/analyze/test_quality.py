@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import reference
+from mask_records import of_queries
 
 from offseg_viz.analyze.align import prediction
 from offseg_viz.analyze.bootstrap import image_weights
@@ -17,14 +18,7 @@ from offseg_viz.terms import STAGES
 @pytest.fixture
 def query_record(offset_record):
     """A record of mask classification with four queries, more than classes."""
-    random = np.random.default_rng(8)
-    kept = offset_record.drop_vars(["class_embedding", "class_offset", "logits", "logit_gain", "logit_bias"])
-    return kept.assign(
-        class_embedding=(("query", "channel"), random.normal(size=(4, 11)).astype(np.float32)),
-        class_offset=(("query", "channel"), random.normal(size=(4, 11)).astype(np.float32)),
-        logits=(("query", "y", "x"), random.normal(size=(4, 5, 7)).astype(np.float32)),
-        query_class=(("query", "cls"), random.dirichlet(np.ones(4), 4)[:, :3].astype(np.float32)),
-    )
+    return of_queries(offset_record)
 
 
 PREDICT = {stage: lambda record, stage=stage: prediction(record, stage) for stage in STAGES} | {

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,22 @@ def test_a_store_holds_every_record_and_a_second_run_makes_what_is_missing(tmp_p
     assert {name: after[name] for name in first} == first, "finished groups should stay as they were"
     assert [record.attrs["sample"] for record in store] == ["a", "b", "c"]
     assert store[-1].attrs["sample"] == "c" and len(store[1:]) == 2
+
+
+def test_memory_holds_one_record_at_a_time(tmp_path, samples, model, monkeypatch):
+    """The record that was written is gone, and its image too, when the next one is made."""
+    alive, seen = [], []
+    whole = module.window_record
+
+    def watched(*arguments, **options):
+        seen.append(sum(reference() is not None for reference in alive))
+        record = whole(*arguments, **options)
+        alive.append(weakref.ref(record["feature"].values.base))
+        return record
+
+    monkeypatch.setattr(module, "window_record", watched)
+    extract_many(model, samples, tmp_path / "s", window=(64, 96), stride=(64, 96), **QUIET)
+    assert len(seen) == 12 and max(seen) == 0
 
 
 def test_a_list_of_samples_will_do_too(tmp_path, model):
@@ -205,6 +222,8 @@ def test_a_model_without_a_classifier_leaves_no_store_behind(tmp_path, samples):
 
 
 def test_ids_that_cannot_be_groups(tmp_path, model):
+    with pytest.raises(DataError, match="needs a Sample, found ndarray"):
+        extract_many(model, [np.zeros((64, 64, 3), np.uint8)], tmp_path / "s", **QUIET)
     with pytest.raises(RecordError, match="ids of samples must differ, found twice: a"):
         extract_many(model, [noise_sample(name="a"), noise_sample(name="a")], tmp_path / "s", **QUIET)
     for name in ("../outside", "a/b", ".hidden"):
