@@ -28,8 +28,8 @@ PUBLIC = """
     alignment alignment_report boundary_distance change_map changes class_embedding_angle class_maps class_margin
     class_offset_agreement class_plane class_scatter decomposition embedding_similarity feature_class_mean ideal_angle
     image_miou intervene interventions last_layer_flips object_area offset_direction offset_measures own_class_cosine
-    extract_windows
-    stitch_windows projection_stability plot_measures plot_models plot_plane plot_terms score_terms shape_changes strength_curve winning_class
+    extract_windows plot_measures plot_models plot_plane plot_terms projection_stability score_terms shape_changes
+    stitch_windows strength_curve winning_class
     segmentation_metrics OffsetLearning PerPixelClassifier attach_offset_learning detach_offset_learning
 """.split()
 
