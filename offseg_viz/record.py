@@ -202,6 +202,7 @@ def load_record(path: str | Path, *, leave_out: Iterable[str] = ()) -> xr.Datase
     except RecordError:
         raise
     except Exception as cause:
-        raise RecordError(f"{path} cannot be read as a record ({cause}); extract it again") from cause
+        remedy = "remove that folder, and the same extract_many() makes it again"
+        raise RecordError(f"{path} cannot be read as a record ({cause}); {remedy}") from cause
     half = [name for name, variable in record.data_vars.items() if variable.dtype == np.float16]
     return record.assign({name: record[name].astype(np.float32) for name in half})

@@ -30,6 +30,9 @@ TERMS: dict[str, Term] = {
         Term("logits", "", ("cls", "y", "x"), "what the model returns: scores normalised over classes, or plus bias"),
         Term("logit_gain", "g", ("cls",), "learned gain of that LayerNorm; absent for a per-pixel model", ""),
         Term("logit_bias", "b", ("cls",), "learned bias of that LayerNorm, or of the 1x1 convolution", ""),
+        Term(
+            "query_class", "", ("query", "cls"), "class probabilities of a query (Mask2Former); the rest is no object"
+        ),
         Term("label", "M", ("y", "x"), "ground-truth class of a grid cell, 255 = ignored", ""),
         Term("image", "", ("row", "col", "rgb"), "the photograph, uint8", ""),
         Term("prediction", "", ("y", "x"), "arg max of the logits over classes", ""),

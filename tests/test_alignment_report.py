@@ -73,6 +73,18 @@ def test_what_is_missing_is_told(report):
         alignment_report({"mine": ov.load_model("nano", weights="scenes")})
 
 
+def test_models_have_names_of_their_own_and_are_compared_on_the_same_images(report, samples, tmp_path):
+    nano = ov.load_model("nano", weights="scenes")
+    table = alignment_report([nano], samples, progress=False)
+    pd.testing.assert_series_equal(table.loc["nano"], report[0].loc["nano"])
+    with pytest.raises(RecordError, match="several of the models are called nano"):
+        alignment_report([nano, nano], samples, progress=False)
+    fewer = ov.extract_many(nano, samples[:2], tmp_path / "few.zarr", progress=False)
+    whole = ov.open_store(report[1] / "nano.zarr")
+    with pytest.raises(RecordError, match="the store of few is of other images: 2 records, those of all 3"):
+        alignment_report({"all": whole, "few": fewer})
+
+
 def test_the_figure_shows_sizes_values_and_intervals(report):
     table = report[0]
     figure = plot_models(table, figure="across_images")

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding, last_layer
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.ideal import ideal_class_embedding
 from offseg_viz.analyze.measure_table import measure_rows
@@ -208,7 +208,8 @@ def alignment(records: Iterable[xr.Dataset], by: str = "cls", *, rcond: float = 
         rows.append(row)
     if by == "model" and len(set(models)) > 1:
         raise RecordError(f"found records of {', '.join(sorted(set(models)))}; take those of one model at a time")
-    sums, counts = np.moveaxis(np.stack(rows), 1, 0)  # each (image, quantity, stage, group)
+    ids, rows = by_image(ids, np.stack(rows))
+    sums, counts = np.moveaxis(rows, 1, 0)  # each (image, quantity, stage, group)
     held = _with_change(counts > 0, np.logical_and).astype(int)
     if by == "image":  # a group is an image, so that nothing is added up
         sums, counts, held = (np.moveaxis(each, 0, -1)[..., 0, :] for each in (sums, counts, held))

@@ -4,11 +4,12 @@ The bootstrap of Efron (Annals of Statistics 7, 1979), percentile intervals. Ima
 image are much alike, and intervals over them would be far too narrow.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from offseg_viz.errors import RecordError
+from offseg_viz.extract.store import image_of
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -60,6 +61,26 @@ def percentile_interval(drawn: np.ndarray, *, level: float = LEVEL) -> tuple[np.
         low, high = (np.take_along_axis(ordered, at[None], axis=0)[0] for at in (below, above))
         ends.append(low + (place - below) * (high - low))
     return tuple(ends)
+
+
+def by_image(names: Sequence[str], *sums: np.ndarray) -> tuple:
+    """Ids of the images, and what each contributes (images, ...): the sums of the windows of an image added up.
+
+    Windows of one image are much alike, so images are drawn and not windows. They are told by the ids that
+    `over_records` yields with the results.
+
+    Parameters
+    ----------
+    names : ids of the records.
+    sums : arrays (records, ...).
+    """
+    numbers = {image: number for number, image in enumerate(dict.fromkeys(map(image_of, names)))}
+    owner, added = [numbers[image_of(name)] for name in names], []
+    for one in sums:
+        total = np.zeros((len(numbers), *one.shape[1:]), one.dtype)
+        np.add.at(total, owner, one)
+        added.append(total)
+    return list(numbers), *added
 
 
 def bootstrap_interval(

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import prediction
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.analyze.places import cell_side
@@ -93,7 +93,7 @@ def changes(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFrame:
     for name, (names, found) in over_records(records, _change_counts, queries=True):
         ids.append(name)
         counts.append(found)
-    counts = np.stack(counts)  # (images, cls, kinds)
+    ids, counts = by_image(ids, np.stack(counts))  # (images, cls, kinds)
     everything = counts.sum(axis=1, keepdims=True)
     if by == "image":
         groups, value = ids, _shares(everything[:, 0])
@@ -143,12 +143,13 @@ def shape_changes(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     RecordError
         If there is no record, one has no label or logits that are NaN, or they do not fit each other.
     """
-    pixels, regions, objects = [], [], []
-    for _, (names, labelled, region, small) in over_records(records, _shape_counts, queries=True):
+    ids, pixels, regions, objects = [], [], [], []
+    for name, (names, labelled, region, small) in over_records(records, _shape_counts, queries=True):
+        ids.append(name)
         pixels.append(labelled)
         regions.append(region)
         objects.append(small)
-    pixels, regions, objects = np.stack(pixels), np.stack(regions), np.stack(objects)
+    _, pixels, regions, objects = by_image(ids, *map(np.stack, (pixels, regions, objects)))
     measures = {
         "boundary_iou": (bootstrap_interval(_boundary_iou, regions, pixels), pixels),
         "small_object_recall": (bootstrap_interval(_recall, objects), objects[:, 0, 1]),

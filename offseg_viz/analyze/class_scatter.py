@@ -15,6 +15,7 @@ from offseg_viz.analyze.bootstrap import percentile_interval, streamed_weights
 from offseg_viz.analyze.class_means import add_by_class, label_counts, refuse_non_finite, sorted_blocks
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.measure_table import measure_rows
+from offseg_viz.extract.store import image_of
 from offseg_viz.metrics import mean_of_present, ratio_or_nan
 from offseg_viz.record import has_offsets
 from offseg_viz.terms import STAGES
@@ -79,18 +80,23 @@ def class_scatter(records: Iterable[xr.Dataset], *, seed: int = 0) -> pd.DataFra
         others.
     """
     weights, exact, drawn, classes = streamed_weights(draws=DRAWS, seed=seed), None, None, ()
-    for _, (classes, image) in over_records(records, _of_record):
+    held = {}  # of every image, which classes and any (K + 1) it holds, and which beside another one: 2 (K + 1) bytes
+    for name, (classes, image) in over_records(records, _of_record):
         if exact is None:
             channels = image.sums.shape[-1]
             exact = _Totals.empty(len(classes), channels, 1, np.float64)
             drawn = _Totals.empty(len(classes), channels, DRAWS, np.float32)
         exact.add(image, np.ones(1))
-        drawn.add(image, next(weights))
+        if image_of(name) not in held:  # windows of an image, one after the other, are drawn together
+            weight, held[image_of(name)] = next(weights), np.zeros((2, len(classes) + 1), dtype=bool)
+        drawn.add(image, weight)
+        groups = [*image.present, -1] if len(image.present) else []
+        held[image_of(name)][: 2 if len(image.present) > 1 else 1, groups] = True
     value = _quantities(*exact.draw(0))  # (stage, quantity, group)
     low, high = _interval(value, np.stack([_quantities(*drawn.draw(number)) for number in range(DRAWS)]))
     rows = []
     for q, quantity in enumerate(QUANTITIES):
-        images = exact.images[1 if quantity in OF_SEVERAL_CLASSES else 0]
+        images = np.sum(list(held.values()), axis=0)[1 if quantity in OF_SEVERAL_CLASSES else 0]
         for s, stage in enumerate(STAGES):
             ends = (np.where(images < 2, np.nan, end[s, q]) for end in (low, high))
             names = [*classes, OVERALL]
@@ -111,13 +117,12 @@ class _Totals(NamedTuple):
 
     figures: np.ndarray  # (draw, stage, 6, K)
     sums: np.ndarray  # (K, stage, draw, C)
-    images: np.ndarray  # (2, K + 1): how many there are of a class and of any, and of those of two or more classes
 
     @classmethod
     def empty(cls, classes: int, channels: int, draws: int, dtype: type) -> "_Totals":
         figures = np.zeros((draws, len(STAGES), 6, classes))
         sums = np.zeros((classes, len(STAGES), draws, channels), dtype)
-        return cls(figures, sums, np.zeros((2, classes + 1), dtype=int))
+        return cls(figures, sums)
 
     def add(self, image: _Image, weights: np.ndarray) -> None:
         self.figures[..., image.present] += weights[:, None, None, None] * image.figures
@@ -125,8 +130,6 @@ class _Totals(NamedTuple):
         for column, k in enumerate(image.present):
             for stage, sums in enumerate(image.sums[:, column].astype(self.sums.dtype)):
                 self.sums[k, stage] += np.outer(weights, sums)
-        groups = [*image.present, -1] if len(image.present) else []
-        self.images[: 2 if len(image.present) > 1 else 1, groups] += 1
 
     def draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Figures (stage, 6, K) and sums (stage, K, C) of one draw."""

@@ -102,11 +102,9 @@ def _results(
                 yield name, *_checked(name, record.result(), function, labelled, queries)
         return
     most = AHEAD * max(1, sum(client.nthreads().values()))
-    numbers = {name: number for number, name in enumerate(records.ids)}
 
-    def on_cluster(name: str) -> Future:
-        alone = records[numbers[name] : numbers[name] + 1]  # the ids of all would travel with every task
-        return client.submit(_of_store, alone, name, *arguments, pure=False)
+    def on_cluster(name: str) -> Future:  # with a store of that record alone, or the ids of all would travel every time
+        return client.submit(_of_store, records.only(name), name, *arguments, pure=False)
 
     for name, result in _ahead(records.ids, on_cluster, most):
         yield name, *result.result()

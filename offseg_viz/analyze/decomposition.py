@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import last_layer, scores, winning_class
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.analyze.offsets import require_offsets
@@ -145,7 +145,7 @@ def decomposition(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFram
         names.append(name)
         sums.append(total)
         counts.append(count)
-    sums, counts = np.stack(sums), np.stack(counts)  # (n, 9, K), (n, K)
+    names, sums, counts = by_image(names, np.stack(sums), np.stack(counts))  # (n, 9, K), (n, K)
     if by == "image":
         groups, images = names, counts.any(axis=1).astype(int)
         value = _means(sums, counts)[..., -1]

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import last_layer, logits, winning_class
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import UNREAD, over_records
 from offseg_viz.analyze.decomposition import score_terms
 from offseg_viz.analyze.ideal import ideal_prediction
@@ -21,6 +21,7 @@ from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.analyze.offsets import require_offsets
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError, UnknownNameError
+from offseg_viz.extract.store import RecordStore, image_of
 from offseg_viz.metrics import ratio_or_nan
 
 INTERVENTIONS = (
@@ -102,14 +103,14 @@ def interventions(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     class offsets only      W + dW and E
     feature offsets only    W and E + dE
     both                    W + dW and E + dE: the aligned stage
-    transplanted            W + dW of the next record (of the first, for the last) and E + dE: if class offsets belong
-                            to their image, this does worse than `both`; NaN for a single record
+    transplanted            W + dW of the next record of another image (after the last, the first) and E + dE: if class
+                            offsets belong to their image, this does worse than `both`; NaN for a single image
     mean class offset       W + the mean of dW over the records and E + dE: what a constant shift of W does
     ideal                   W* of the image (eq. 2) and E, as `ideal_prediction` gives it: a ceiling made from the label
     ======================  ==========================================================================================
 
     Records are read twice, one at a time and with the class offsets of a second: first for the mean of dW, then for the
-    rest. In a store of windows the next record may be of the same image.
+    rest.
 
     Parameters
     ----------
@@ -132,10 +133,10 @@ def interventions(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     RecordError
         If there is no record, or one has no label, no offsets or holds NaN, or records do not fit each other.
     """
-    if isinstance(records, Iterator):
-        records = list(records)
+    from_store = hasattr(records, "load")
+    records = records if from_store or isinstance(records, xr.Dataset) else list(records)
     mean = _mean_class_offset(records)
-    with_donors = _StoreWithDonors(records) if hasattr(records, "load") else _with_donors(records)
+    with_donors = _StoreWithDonors.of(records) if from_store else _with_donors(records)
     counts = _stacked(over_records(with_donors, partial(_hits, mean=mean), queries=True))
     return _table("intervention", INTERVENTIONS, QUANTITIES, counts)
 
@@ -219,32 +220,47 @@ def _class_offset(record: xr.Dataset) -> np.ndarray:
     return record["class_offset"].values
 
 
-def _with_donors(records: Iterable[xr.Dataset]) -> Iterator[xr.Dataset]:
-    """The records, each with the class offsets of the next one; those of the first are kept for the last."""
-    first = previous = None
-    for record in records:
-        if previous is None:
-            first = record["class_offset"].variable
-        else:
-            yield previous.assign({_DONOR: record["class_offset"].variable})
-        previous, alone = record, previous is None
-    if previous is not None:
-        yield previous if alone else previous.assign({_DONOR: first})
+def _with_donors(records: Sequence[xr.Dataset]) -> Iterator[xr.Dataset]:
+    """The records, each with the class offsets of its donor."""
+    donors = _donors([str(record.attrs["sample"]) for record in records])
+    for record, donor in zip(records, donors):
+        yield record if donor is None else record.assign({_DONOR: records[donor]["class_offset"].variable})
 
 
 class _StoreWithDonors:
-    """A store whose records bring the class offsets of the next one along; it is read where the records are."""
+    """A store whose records bring the class offsets of their donors along; it is read where the records are."""
 
-    def __init__(self, store):
-        self.store, self.ids = store, store.ids
+    def __init__(self, store: RecordStore, donors: dict[str, str | None]):
+        self.store, self.donors, self.ids = store, donors, tuple(donors)
+
+    @classmethod
+    def of(cls, store: RecordStore) -> "_StoreWithDonors":
+        names = [None if number is None else store.ids[number] for number in _donors(store.ids)]
+        return cls(store, dict(zip(store.ids, names)))
+
+    def only(self, name: str) -> "_StoreWithDonors":
+        donor = self.donors[name]
+        return _StoreWithDonors(self.store.only(name, donor), {name: donor})
 
     def load(self, name: str, *, leave_out: Iterable[str] = ()) -> xr.Dataset:
-        record = self.store.load(name, leave_out=leave_out)
-        if len(self.ids) < 2:
+        record, donor = self.store.load(name, leave_out=leave_out), self.donors[name]
+        if donor is None:
             return record
-        donor = self.ids[(self.ids.index(name) + 1) % len(self.ids)]
         offset = self.store.load(donor, leave_out=(*_FEATURES, "class_embedding", "label"))["class_offset"]
         return record.assign({_DONOR: offset.variable})
+
+
+def _donors(names: Sequence[str]) -> list[int | None]:
+    """For each record the number of the next one, after the last the first, that is of another image; None without."""
+    images = [image_of(name) for name in names]
+    if len(set(images)) < 2:
+        return [None] * len(images)
+    found, donor = [], next(number for number, image in enumerate(images) if image != images[-1])
+    for number in reversed(range(len(images))):
+        if number + 1 < len(images) and images[number] != images[number + 1]:
+            donor = number + 1
+        found.append(donor)
+    return found[::-1]
 
 
 def _hits(record: xr.Dataset, *, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -290,7 +306,9 @@ def _counts(record: xr.Dataset, predictions: list[np.ndarray | None]) -> tuple[n
 
 def _stacked(results: Iterable[tuple[str, tuple[np.ndarray, ...]]]) -> list[np.ndarray]:
     """Counts of all images, each (images, ...): 16 bytes a class and prediction of an image."""
-    return [np.stack(each) for each in zip(*(counts for _, counts in results))]
+    names, counts = zip(*results)
+    _, *added = by_image(names, *map(np.stack, zip(*counts)))
+    return added
 
 
 def _table(group: str, names: Sequence, quantities: Sequence[str], counts: list[np.ndarray]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import prediction
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.class_means import label_counts
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.ideal import ideal_class_embedding
@@ -89,6 +89,9 @@ def offset_measures(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFr
             raise RecordError(f"the record of {name} has {cells}; take records of one model")
         ids.append(name)
         images.append(found)
+    features = np.stack([image.feature for image in images])
+    embeddings = [image.class_embedding for image in images] if of_classes else np.zeros(len(images))
+    ids, features, embeddings = by_image(ids, features, np.stack(embeddings))
     names = {
         "cls": images[0].classes,
         "image": ids,
@@ -96,9 +99,7 @@ def offset_measures(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFr
         "area": [float(edge) for edge in AREAS],
         "correct": ["right", "wrong"],
     }[by]
-    parts = [(FEATURE_QUANTITIES, np.stack([image.feature for image in images]))]
-    if of_classes:
-        parts.append((CLASS_QUANTITIES, np.stack([image.class_embedding for image in images])))
+    parts = [(FEATURE_QUANTITIES, features), *([(CLASS_QUANTITIES, embeddings)] if of_classes else [])]
     rows = []
     for quantities, sums in parts:  # (images, 2, groups, quantities): sums, and how many are summed
         if by == "image":

@@ -119,7 +119,7 @@ def require_offsets(record: xr.Dataset) -> None:
     """Raise `RecordError` for a record without offsets."""
     if not has_offsets(record):
         raise RecordError(
-            f"the model {record.attrs.get('model')!r} is per-pixel and has no offsets; needed a record of a model with "
+            f"the model {record.attrs.get('model')!r} has no offsets; needed a record of a model with "
             "offset learning: extract with one whose name ends in '-offset', or that attach_offset_learning() changed"
         )
 

@@ -54,11 +54,12 @@ def neighborhood_figures(
     for (rows, full), (_, plane) in blocks:
         own = queries[rows]
         full[np.arange(len(own)), own] = plane[np.arange(len(own)), own] = np.inf
-        untrue += _excess_rank(full, near_in_plane[own], k)
-        torn += _excess_rank(plane, smallest(full, k), k)
+        near = smallest(full, k)
         for stage, found in enumerate(of_stage):
             of_one = full[own // pixels == stage, stage * pixels : (stage + 1) * pixels]
             found.append(smallest(of_one, k_of_stage))
+        untrue += _excess_rank(full, near_in_plane[own], k)
+        torn += _excess_rank(plane, near, k)
     scale = 2 / (len(queries) * k * (2 * count - 3 * k - 1))
     distortion = 1 - shared_neighbors(neighbors[:, :k], near_in_plane)
     initial, aligned = np.concatenate(of_stage[0]), np.concatenate(of_stage[-1])
@@ -98,8 +99,8 @@ def null_drift(placed: np.ndarray, chosen: np.ndarray, placed_twins: np.ndarray)
 
 
 def _excess_rank(values: np.ndarray, columns: np.ndarray, k: int) -> float:
-    """Sum of the ranks beyond k that the columns (rows, k) hold among the values (rows, n) of their row, from 1."""
-    ordered = np.sort(values, axis=1)
+    """Sum of the ranks beyond k, from 1, that the columns (rows, k) hold in their row of the values, which it sorts."""
     sought = np.take_along_axis(values, columns, axis=1)
-    ranks = [np.searchsorted(*pair) for pair in zip(ordered, sought, strict=True)]
+    values.sort(axis=1)
+    ranks = [np.searchsorted(*pair) for pair in zip(values, sought, strict=True)]
     return float(np.maximum(0, np.array(ranks) + 1 - k).sum())

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import prediction
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.ideal import ideal_prediction
 from offseg_viz.analyze.measure_table import measure_rows
@@ -71,7 +71,7 @@ def image_miou(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     for name, (_, overlaps) in over_records(records, _overlaps, queries=True):
         ids.append(name)
         found.append(overlaps)
-    overlaps = np.stack(found)
+    ids, overlaps = by_image(ids, np.stack(found))
     single = _miou(overlaps)  # (images, stages)
     labelled = ~np.isnan(single[:, 0])
     if labelled.any():

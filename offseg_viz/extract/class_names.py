@@ -49,7 +49,7 @@ def _names(model: nn.Module, number: int) -> tuple[str, ...] | None:
 def _mismatch(sample: Sample, needed: str) -> ModelError:
     return ModelError(
         f"sample {sample.id!r} of {sample.dataset} has the classes {_some(sample.classes.names)}, the model {needed}; "
-        "use a model of that data set, or a sample without label"
+        "make the model with classes=samples.classes, take one of that data set, or a sample without label"
     )
 
 

@@ -15,6 +15,11 @@ WINDOW = re.compile(r"@\d+-\d+$")
 """What the name of a window has behind that of its image."""
 
 
+def image_of(name: str) -> str:
+    """The id of the image that the record of this id shows, the whole or a window of."""
+    return WINDOW.sub("", name)
+
+
 class RecordStore(Sequence):
     """The records of a store by number, id or slice, in the order of their ids; each is read when it is asked for.
 
@@ -56,11 +61,15 @@ class RecordStore(Sequence):
         UnknownNameError
             If there is none.
         """
-        images = {number: WINDOW.sub("", number) for number in self.ids}
+        images = {number: image_of(number) for number in self.ids}
         ids = [number for number in self.ids if name in (number, images[number])]
         if not ids:
             raise UnknownNameError(f"image of {self.path.name}", name, sorted(set(images.values())))
         return RecordStore(self.path, ids=ids)
+
+    def only(self, *names: str | None) -> "RecordStore":
+        """The records of these ids; None stands for no record."""
+        return RecordStore(self.path, ids=[name for name in names if name is not None])
 
     def load(self, name: str, *, leave_out: Iterable[str] = ()) -> xr.Dataset:
         """The record `name` without the variables of `leave_out`, which are not read.

@@ -74,9 +74,9 @@ def plot_measures(
     Raises
     ------
     UnknownNameError
-        If the table has no such quantity, or several and none was named.
+        If the table has no such quantity.
     RecordError
-        If it is no measure table, a group occurs twice at one stage, or no group has a value.
+        If several quantities are there and none was named, it is no measure table, a group occurs twice at one stage, or no group has a value.
     """
     measures = _chosen(table, quantity)
     title = measures.title if title is None else title
@@ -104,6 +104,11 @@ def _chosen(table: pd.DataFrame, quantity: str | None) -> _Measures:
     present = list(dict.fromkeys(table["quantity"]))
     if quantity is None and len(present) == 1:
         quantity = present[0]
+    if quantity is None and present:
+        raise RecordError(
+            f"the table has several quantities; say which to draw: quantity={present[0]!r} or another of "
+            f"{', '.join(map(str, present[1:]))}"
+        )
     if quantity not in present:
         raise UnknownNameError("quantity", quantity, present)
     rows = table[table["quantity"] == quantity]

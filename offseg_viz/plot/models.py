@@ -72,7 +72,7 @@ def plot_models(table: pd.DataFrame, *, figure: str = "ideal_angle") -> StaticFi
         axes.minorticks_off()
         axes.set_xticks(millions, [f"{value:.3g}" for value in millions])
         axes.set(xlabel="parameters, millions", ylabel=words + (" (degrees)" if "angle" in figure else ""))
-        axes.margins(x=0.16, y=0.14)
+        axes.margins(x=0.25, y=0.14)
         axes.grid(color=theme.HAIRLINE, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.set_title(f"{words} by size of the model")

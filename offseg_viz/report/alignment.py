@@ -1,7 +1,7 @@
 """Models compared by their alignment: one table, a row a model, every figure with its interval over images."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +15,7 @@ from offseg_viz.data.sample import SampleSet
 from offseg_viz.errors import DataError, RecordError
 from offseg_viz.extract.extract import extract_many
 from offseg_viz.extract.store import RecordStore, open_store
+from offseg_viz.extract.window_record import name_of
 from offseg_viz.record import has_offsets
 
 ALIGNMENT = ("centred_class_cosine", "ideal_angle", "centred_embedding_angle")
@@ -23,7 +24,7 @@ OFFSETS = ("feature_offset_relative", "class_offset_relative")
 
 
 def alignment_report(
-    models: Mapping[str, nn.Module | RecordStore],
+    models: Mapping[str, nn.Module | RecordStore] | Sequence[nn.Module],
     data: SampleSet | None = None,
     *,
     stores: str | Path | None = None,
@@ -37,7 +38,7 @@ def alignment_report(
 
     Parameters
     ----------
-    models : name to model, or to the `RecordStore` of one.
+    models : name to model, or to the `RecordStore` of one; or a list of models, which have their own names.
     data : samples with labels, the same for all models; not needed where all are stores.
     stores : folder in which the records of each model are kept, as ``NAME.zarr``; extraction goes on where it was.
         By default they are thrown away.
@@ -62,21 +63,31 @@ def alignment_report(
     DataError
         If there is no data for a model.
     RecordError
-        If no model is given, or a store's records have no labels or are of mask classification.
+        If no model is given, two have one name, stores are of different images, or records have no labels or are of
+        mask classification.
     """
+    if not isinstance(models, Mapping):
+        named = {name_of(model): model for model in models}
+        if len(named) < len(models):
+            raise RecordError(f"several of the models are called {', '.join(named)}; name them: {{name: model, ...}}")
+        models = named
     if not models:
         raise RecordError("found no model; needed at least one: {name: model or store}")
     with tempfile.TemporaryDirectory() as passing:
-        rows = {}
+        rows, images = {}, None
         for name, model in models.items():
-            if isinstance(model, RecordStore):
-                rows[name] = {"parameters": float("nan")} | _figures(model)
-                continue
-            if data is None:
-                raise DataError(f"{name} is a model, and there is no data to extract from; give samples with labels")
-            path = Path(stores or passing) / f"{name}.zarr"
-            extract_many(model, data, path, progress=progress)
-            rows[name] = {"parameters": sum(p.numel() for p in model.parameters())} | _figures(open_store(path))
+            store, parameters = model, float("nan")
+            if not isinstance(model, RecordStore):
+                if data is None:
+                    raise DataError(f"{name} is a model, and there is no data to extract from; give labelled samples")
+                path = Path(stores or passing) / f"{name}.zarr"
+                extract_many(model, data, path, progress=progress)
+                store, parameters = open_store(path), sum(p.numel() for p in model.parameters())
+            images = images or (name, store.ids)
+            if store.ids != images[1]:
+                counts = f"{len(store)} records, those of {images[0]} {len(images[1])}"
+                raise RecordError(f"the store of {name} is of other images: {counts}; compare models on the same ones")
+            rows[name] = {"parameters": parameters} | _figures(store)
     return pd.DataFrame.from_records(list(rows.values()), index=pd.Index(rows, name="model"))
 
 

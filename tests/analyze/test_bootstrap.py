@@ -5,7 +5,13 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from offseg_viz.analyze.bootstrap import bootstrap_interval, image_weights, percentile_interval, streamed_weights
+from offseg_viz.analyze.bootstrap import (
+    bootstrap_interval,
+    by_image,
+    image_weights,
+    percentile_interval,
+    streamed_weights,
+)
 from offseg_viz.errors import RecordError
 from offseg_viz.metrics import ratio_or_nan
 
@@ -105,3 +111,15 @@ def test_refusals():
     for wrong in ({"images": 0}, {"images": 3, "draws": 0}):
         with pytest.raises(RecordError, match="needed one or more of each"):
             image_weights(**wrong)
+
+
+def test_windows_of_an_image_are_added_up():
+    names = ["b@0-0", "b@0-64", "a", "c@64-0", "b@64-0", "c@0-0"]
+    counts, sums = np.arange(6, dtype=np.int32), np.arange(24.0).reshape(6, 2, 2)
+    images, counted, added = by_image(names, counts, sums)
+    assert images == ["b", "a", "c"] and counted.dtype == np.int32
+    np.testing.assert_array_equal(counted, [0 + 1 + 4, 2, 3 + 5])
+    np.testing.assert_array_equal(added, [sums[0] + sums[1] + sums[4], sums[2], sums[3] + sums[5]])
+    same, unchanged = by_image(["x", "y"], sums[:2])
+    assert same == ["x", "y"]
+    np.testing.assert_array_equal(unchanged, sums[:2])

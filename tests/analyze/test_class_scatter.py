@@ -151,7 +151,7 @@ def test_the_same_image_twice_adds_nothing_across(records):
 
 
 def test_one_class_has_nothing_between(records, make_record):
-    table = class_scatter([make_record(label=np.ones((5, 7))), make_record(seed=1, label=np.ones((5, 7)))])
+    table = class_scatter([make_record(label=np.ones((5, 7))), make_record("b", seed=1, label=np.ones((5, 7)))])
     for name in ("road", "all"):
         assert np.isnan(found_of(table, name, "initial")).tolist() == [False] * 3 + [True] * 4
         assert found_of(table, name, "initial", "images").tolist() == [2, 2, 2, 0, 2, 0, 2]

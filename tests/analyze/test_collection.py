@@ -128,7 +128,7 @@ def test_a_damaged_record_is_named(store, how):
     damage(store, "c", how)
     results = over_records(store, class_pixels)
     assert [next(results)[0], next(results)[0]] == ["a", "b"]
-    with pytest.raises(RecordError, match="run.zarr/c cannot be read as a record .*extract it again"):
+    with pytest.raises(RecordError, match="run.zarr/c cannot be read as a record .*remove that folder"):
         next(results)
     with pytest.warns(UserWarning, match="left out 1 records: c .*run.zarr/c cannot be read"):
         sound = open_store(store.path, skip_damaged=True)

@@ -231,7 +231,7 @@ def test_nan_features_are_refused(records):
 
 def test_records_that_do_not_suit(records, per_pixel_record, query_record):
     for function in (score_terms, lambda record: decomposition([record])):
-        with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+        with pytest.raises(RecordError, match="'nano' has no offsets"):
             function(per_pixel_record)
     with pytest.raises(RecordError, match="is of mask classification"):
         decomposition([query_record])

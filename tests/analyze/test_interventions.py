@@ -214,7 +214,7 @@ def test_class_offsets_of_another_image(records):
 
 def test_refused_interventions(records, per_pixel_record, make_record):
     record, terms = records[0], score_terms(records[0])
-    with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+    with pytest.raises(RecordError, match="'nano' has no offsets"):
         intervene(per_pixel_record, class_strength=0)
     with pytest.raises(RecordError, match="needed finite numbers"):
         intervene(record, feature_strength=math.nan)
@@ -384,9 +384,9 @@ def test_refused_curves(records):
 
 @pytest.mark.parametrize("function", [interventions, strength_curve])
 def test_refused_records(function, records, per_pixel_records, make_record, query_records):
-    with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+    with pytest.raises(RecordError, match="'nano' has no offsets"):
         function(per_pixel_records)
-    with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+    with pytest.raises(RecordError, match="'nano' has no offsets"):
         function([*records, per_pixel_records[0]])
     with pytest.raises(RecordError, match="found no record"):
         function([])

@@ -143,7 +143,7 @@ def test_one_image_and_no_labels(records):
 
 
 def test_refusals(records, per_pixel_records):
-    with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+    with pytest.raises(RecordError, match="'nano' has no offsets"):
         class_offset_agreement(per_pixel_records)
     with pytest.raises(RecordError, match="of mask classification"):
         class_offset_agreement([of_queries(record) for record in records])

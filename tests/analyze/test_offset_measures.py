@@ -245,7 +245,7 @@ def test_refusals(records, per_pixel_records):
     with pytest.raises(UnknownNameError, match="unknown group 'classes'.*cls, image, distance, area, correct"):
         offset_measures(records, "classes")
     for by in GROUPS:
-        with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+        with pytest.raises(RecordError, match="'nano' has no offsets"):
             offset_measures(per_pixel_records, by)
     with pytest.raises(RecordError, match="the record of b has no label"):
         offset_measures([records[0], records[1].drop_vars("label")], "distance")

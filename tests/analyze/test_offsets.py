@@ -38,7 +38,7 @@ def test_relative_to_nothing_is_nan(offset_record):
 
 
 def test_per_pixel_record_is_refused(per_pixel_record):
-    with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets.*'-offset'"):
+    with pytest.raises(RecordError, match="'nano' has no offsets.*'-offset'"):
         offset_magnitude(per_pixel_record)
 
 
@@ -129,7 +129,7 @@ def test_direction_cutoff(offset_record):
 
 
 def test_refused_directions(offset_record, per_pixel_record):
-    with pytest.raises(RecordError, match="'nano' is per-pixel and has no offsets"):
+    with pytest.raises(RecordError, match="'nano' has no offsets"):
         offset_direction(per_pixel_record)
     with pytest.raises(UnknownNameError, match="feature offset .eq. 2 has an ideal for class embeddings only.*initial"):
         offset_direction(offset_record, "feature", "ideal")

@@ -137,7 +137,7 @@ def test_the_table_is_not_changed(by_class):
 def test_refusals(by_class):
     with pytest.raises(UnknownNameError, match="unknown quantity 'cosin'. Did you mean 'cosine'.*cosine_change"):
         plot_measures(by_class, quantity="cosin")
-    with pytest.raises(UnknownNameError, match="Valid: cosine, cosine_change"):
+    with pytest.raises(RecordError, match="say which to draw: quantity='cosine' or another of cosine_change"):
         plot_measures(by_class)
     with pytest.raises(RecordError, match="needed one that names the groups"):
         plot_measures(by_class.drop(columns="images"))
