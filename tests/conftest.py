@@ -1,5 +1,7 @@
 """Synthetic records, all sizes different (y=5, x=7, cls=3, channel=11), so that a wrong transpose cannot pass."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -72,6 +74,15 @@ def build_record(sample="a", *, offsets=True, seed=0, label=None, model_seed=100
         },
         attrs=attrs | ({"logit_norm_eps": 1e-5} if offsets else {}),
     )
+
+
+@pytest.fixture(autouse=True)
+def own_projections(tmp_path, monkeypatch):
+    """Projections are kept in the test's folder and not in the user's."""
+    from offseg_viz.analyze import projection_cache
+
+    own = tmp_path / "projections"
+    monkeypatch.setattr(projection_cache, "_folder", lambda cache: own if cache is True else Path(cache))
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_damaged_files_are_noticed(offset_record, tmp_path, name):
     flipped[len(whole) // 2] ^= 4
     for damaged in (b"", whole[:20], whole[: len(whole) // 2], whole[:-1], bytes(len(whole)), bytes(flipped)):
         chunk.write_bytes(damaged)
-        with pytest.raises(RecordError, match="/a cannot be read as a record .*extract it again"):
+        with pytest.raises(RecordError, match="/a cannot be read as a record .*remove that folder"):
             load_record(path)
     chunk.unlink()
     with pytest.raises(RecordError, match=f"/a cannot be read as a record .parts of {name} are lost"):

@@ -76,7 +76,8 @@ def plot_measures(
     UnknownNameError
         If the table has no such quantity.
     RecordError
-        If several quantities are there and none was named, it is no measure table, a group occurs twice at one stage, or no group has a value.
+        If several quantities are there and none was named, it is no measure table, a group occurs twice at one stage,
+        or no group has a value.
     """
     measures = _chosen(table, quantity)
     title = measures.title if title is None else title
