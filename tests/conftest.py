@@ -81,7 +81,7 @@ def own_projections(tmp_path, monkeypatch):
     """Projections are kept in the test's folder and not in the user's."""
     from offseg_viz.analyze import projection_cache
 
-    own = tmp_path / "projections"
+    own = tmp_path / "offseg_viz" / "projections"
     monkeypatch.setattr(projection_cache, "_folder", lambda cache: own if cache is True else Path(cache))
 
 

@@ -11,6 +11,8 @@ from offseg_viz.analyze.projection import project, projection_stability
 from offseg_viz.analyze.projection_quality import neighborhood_figures, twins
 from offseg_viz.errors import RecordError, UnknownNameError
 
+USERS_FOLDER = projection_cache._folder
+
 
 @pytest.fixture(autouse=True)
 def _users_cache(monkeypatch, tmp_path):
@@ -361,6 +363,7 @@ def test_a_damaged_file_is_made_anew(table, tmp_path, monkeypatch, damage):
 
 
 def test_small_pcas_are_not_kept_and_large_ones_are_in_the_users_folder(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(projection_cache, "_folder", USERS_FOLDER)  # in place of that of all tests
     project(table)
     assert not (tmp_path / "offseg_viz").exists()
     monkeypatch.setattr(projection, "WORTH_KEEPING", 1)

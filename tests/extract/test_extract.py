@@ -106,7 +106,7 @@ def test_what_is_no_model_or_no_sample_and_images_that_are_too_small():
 
 
 def test_classes_of_sample_and_model_must_agree():
-    with pytest.raises(ModelError, match="use a model of that data set"):
+    with pytest.raises(ModelError, match="classes=samples.classes, take one of that data set"):
         extract(load_model("nano", num_classes=5), sample())
 
 

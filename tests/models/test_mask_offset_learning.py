@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from offseg_viz.errors import ModelError
-from offseg_viz.extract.capture import capture
+from offseg_viz.extract.capture import Point, capture
 from offseg_viz.models.mask_offset_learning import AlignedMaskPredictor, MaskOffsetLearning
 
 B, C, Q, H, W = 2, 11, 3, 5, 7
@@ -96,7 +96,7 @@ def test_masks_and_gradients_equal_those_of_the_explicit_equations(head, inputs,
 
 
 def test_forward_projects_queries_and_never_positions(head, inputs):
-    with capture({"projected": (head.feature_offset_proj, "input")}) as seen:
+    with capture({"projected": Point(head.feature_offset_proj, "input")}) as seen:
         head(*inputs)
     assert seen["projected"].shape == (B, Q, C)
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
 from offseg_viz.errors import CheckpointError
-from offseg_viz.extract.capture import capture
+from offseg_viz.extract.capture import Point, capture
 from offseg_viz.models.backbones.stochastic_depth import StochasticDepth
 from offseg_viz.models.backbones.swin import Swin
 from offseg_viz.models.heads.mask2former import Mask2FormerHead, class_maps, mask2former_swin_t
@@ -123,7 +123,7 @@ def test_modules_on_the_way_equal_the_release(filled, vectors):
         "decode_head.transformer_decoder.layers.0.norms.0": decoder.layers[0].cross_attn_layer_norm,
         "decode_head.transformer_decoder.layers.8.norms.2": decoder.layers[8].final_layer_norm,
     }
-    with torch.no_grad(), capture({name: (module, "output") for name, module in points.items()}) as seen:
+    with torch.no_grad(), capture({name: Point(module, "output") for name, module in points.items()}) as seen:
         filled(reference_input(*SMALL))
     names = vectors["256x320/trace_name"].tolist()
     for name, value in seen.items():
