@@ -349,7 +349,8 @@ def test_processes_of_torchrun_that_are_one_group_see_the_whole_store_when_they_
         f"sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
         "from two_extractors import extraction\n"
         "torch.distributed.init_process_group('gloo')\n"
-        "print('found', len(extraction(sys.argv[1])))\n"
+        "found = len(extraction(sys.argv[1]))\n"
+        "open(f'{sys.argv[1]}-{torch.distributed.get_rank()}', 'w').write(str(found))\n"
         "torch.distributed.destroy_process_group()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
@@ -358,7 +359,7 @@ def test_processes_of_torchrun_that_are_one_group_see_the_whole_store_when_they_
         command, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("found 5") == 2
+    assert [(tmp_path / f"s-{rank}").read_text() for rank in (0, 1)] == ["5", "5"]
     extraction(tmp_path / "one")
     assert content(tmp_path / "s") == content(tmp_path / "one")
 
