@@ -1,8 +1,8 @@
 """Classifiers on the features of a trained, frozen network: per-pixel, offset learning and what lies between.
 
-    python benchmarks/frozen_features.py --model nano --data scenes --runs /tmp/frozen
-    python benchmarks/frozen_features.py --model nano-offset --data scenes --runs /tmp/frozen
-    python benchmarks/frozen_features.py --data camvid --root path/to/camvid --runs /tmp/frozen
+    python benchmarks/frozen_features.py --model nano --data scenes --runs runs/frozen
+    python benchmarks/frozen_features.py --model nano-offset --data scenes --runs runs/frozen
+    python benchmarks/frozen_features.py --data camvid --root path/to/camvid --runs runs/frozen
 
 Everything before the classifier is frozen, and the features E that it sees are computed once. A fresh classifier of
 every kind is then trained on them, all with the same batches, steps and seeds. The learning rate of a kind is the one

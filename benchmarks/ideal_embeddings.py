@@ -12,7 +12,6 @@ Written to benchmarks/results/ideal-embeddings.md.
 """
 
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 import typer
 import xarray as xr
+from processor import processor
 from rich.progress import track
 
 from offseg_viz.analyze.ideal import ideal_class_embedding
@@ -103,18 +103,11 @@ def main(
     rows = [(side, measured(side, turns)) for side in track(SIDES, "measuring")]
     versions = f"numpy {np.__version__}, torch {torch.__version__}"
     threads = f"{torch.get_num_threads()} threads"
-    setting = f"{versions}, {threads}, {_processor()}, load {load:.1f} before the start, {turns} turns"
+    setting = f"{versions}, {threads}, {processor()}, load {load:.1f} before the start, {turns} turns"
     text = markdown(rows, setting)
     print(text)
     if write:
         RESULTS.write_text(text, encoding="utf-8")
-
-
-def _processor() -> str:
-    """The model of the CPU, in words."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import copy
 import json
 import multiprocessing
 import os
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ import torch
 import typer
 from naive_networks import naive_freqfusion
 from plain_offset_learning import PlainOffsetLearning
+from processor import processor
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -210,7 +210,7 @@ def main(
     for case in track(cases, "measuring"):
         rows.append((case, times(case, repetitions) | peaks(case, threads)))
         print(f"{case.name}: {rows[-1][1]['faster']:.2f} times faster")
-    where = torch.cuda.get_device_name() if device == "cuda" else f"{threads} threads, {_processor()}"
+    where = torch.cuda.get_device_name() if device == "cuda" else f"{threads} threads, {processor()}"
     setting = f"torch {torch.__version__}, {where}, load {load:.1f} before the start, {repetitions} turns"
     text = markdown(rows, setting)
     print(text)
@@ -219,13 +219,6 @@ def main(
         content = {"setting": setting, "rows": [case._asdict() | row for case, row in rows]}
         stem.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
         stem.with_suffix(".md").write_text(text)
-
-
-def _processor() -> str:
-    """The model of the CPU, in words."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -117,6 +117,18 @@ def has_queries(record: xr.Dataset) -> bool:
     return "query_class" in record
 
 
+def refuse_queries(record: xr.Dataset, what: str, *, name: str | None = None) -> None:
+    """Raise `RecordError` for a record of mask classification, which `what`, in words, cannot take.
+
+    `name` is the record's id, by default that of its sample.
+    """
+    if has_queries(record):
+        raise RecordError(
+            f"the record of {name or record.attrs.get('sample')} is of mask classification: its embeddings are of "
+            f"queries and not of classes; {what} needs a record of a per-pixel network"
+        )
+
+
 def class_list(record: xr.Dataset) -> ClassList:
     """The classes of a record, names and colours in label order."""
     return ClassList(tuple(record["cls"].values), tuple(record["color"].values))

@@ -16,6 +16,15 @@ def rows(matrix):
     return [[float(value) for value in row] for row in matrix]
 
 
+def stage_pair(record, stage):
+    """E (P, C) and W (K, C) of a stage of a record, as lists."""
+    feature, embedding = flatten(record["feature"].values), rows(record["class_embedding"].values)
+    if stage == "aligned" and "feature_offset" in record:
+        feature = add(feature, flatten(record["feature_offset"].values))
+        embedding = add(embedding, rows(record["class_offset"].values))
+    return feature, embedding
+
+
 def inner(a, b):
     total = 0.0
     for left, right in zip(a, b, strict=True):

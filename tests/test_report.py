@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from conftest import build_record
+from mask_records import of_queries
 
 from offseg_viz.analyze.quality import class_iou, predicted_shares
 from offseg_viz.errors import DataError, RecordError
@@ -188,3 +189,10 @@ def test_a_browser_shows_it_without_a_request_or_complaint(html, tmp_path):
             browser.close()
     assert complaints == [] and requests == [path.as_uri()]
     assert len(sizes) == 3 and np.min(sizes) > 100
+
+
+def test_records_of_mask_classification_are_refused(records):
+    with pytest.raises(
+        RecordError, match="is of mask classification.*the report needs a record of a per-pixel network"
+    ):
+        report_html([records[0], of_queries(records[1])], title="queries")

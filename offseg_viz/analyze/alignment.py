@@ -15,21 +15,14 @@ import xarray as xr
 from offseg_viz.analyze.align import aligned_class_embedding, last_layer
 from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import over_records
-from offseg_viz.analyze.ideal import ideal_class_embedding
+from offseg_viz.analyze.ideal import READABLE_RCOND, ideal_class_embedding
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.metrics import ratio_or_nan
-from offseg_viz.record import has_offsets, has_queries
+from offseg_viz.record import has_offsets, refuse_queries
 from offseg_viz.terms import STAGES
 
-RCOND = 1e-2
-"""Singular values of E below this fraction of the largest count as zero in the W* of angles.
-
-Least squares gives large weights to directions in which the features hardly vary. They change the scores W* E^T little
-but rule the direction of W*: with the cut-off of rounding noise its angles would be those to a direction that hardly
-occurs in the image, near 90 degrees for nearly all features.
-"""
 QUANTITIES = (
     *("own_class_cosine", "centred_class_cosine", "logit_margin", "accuracy", "ideal_angle"),
     *("class_embedding_angle", "centred_embedding_angle"),
@@ -97,7 +90,7 @@ def class_margin(record: xr.Dataset, stage: str = "aligned", of: str = "logits")
     return _map(record, found, "class_margin", stage=stage, of=of, long_name=f"{stage} margin of {of}")
 
 
-def ideal_angle(record: xr.Dataset, stage: str = "aligned", *, rcond: float = RCOND) -> xr.DataArray:
+def ideal_angle(record: xr.Dataset, stage: str = "aligned", *, rcond: float = READABLE_RCOND) -> xr.DataArray:
     """Angle between each pixel's feature and its class's ideal embedding of this image: dims (y, x), 0 to 180 degrees.
 
     Between W* of eq. (2), made from the initial features at both stages, and E or E + dE. NaN at ignored pixels and
@@ -125,7 +118,7 @@ def ideal_angle(record: xr.Dataset, stage: str = "aligned", *, rcond: float = RC
 
 
 def class_embedding_angle(
-    record: xr.Dataset, stage: str = "aligned", *, centred: bool = False, rcond: float = RCOND
+    record: xr.Dataset, stage: str = "aligned", *, centred: bool = False, rcond: float = READABLE_RCOND
 ) -> xr.DataArray:
     """Angle between each class embedding and the image's ideal one: dims (cls), 0 to 180 degrees.
 
@@ -155,7 +148,7 @@ def class_embedding_angle(
     return found.drop_attrs().assign_attrs(stage=stage, long_name=long_name)
 
 
-def alignment(records: Iterable[xr.Dataset], by: str = "cls", *, rcond: float = RCOND) -> pd.DataFrame:
+def alignment(records: Iterable[xr.Dataset], by: str = "cls", *, rcond: float = READABLE_RCOND) -> pd.DataFrame:
     """How well features and class embeddings fit at both stages, and what the refinement changed: a measure table.
 
     =========================  ========================================================================================
@@ -178,10 +171,10 @@ def alignment(records: Iterable[xr.Dataset], by: str = "cls", *, rcond: float = 
 
     Parameters
     ----------
-    records : labelled records of one model and data set, with or without offsets, read one at a time. Each counts as
-        one image.
+    records : labelled records of one model and data set, with or without offsets, read one at a time. Windows of an
+        image count as one image, each with the ideal embeddings of its own.
     by : {"cls", "image", "model"}
-        One group a class of the label, one a record, or a single one of all records, named after their model.
+        One group a class of the label, one an image, or a single one of all records, named after their model.
     rcond : as for `ideal_angle`.
 
     Returns
@@ -213,16 +206,15 @@ def alignment(records: Iterable[xr.Dataset], by: str = "cls", *, rcond: float = 
     held = _with_change(counts > 0, np.logical_and).astype(int)
     if by == "image":  # a group is an image, so that nothing is added up
         sums, counts, held = (np.moveaxis(each, 0, -1)[..., 0, :] for each in (sums, counts, held))
-        value, low, high = _means(sums, counts), *np.full((2, *held.shape), np.nan)
+        figures = (_means(sums, counts),)
     else:
-        value, low, high = bootstrap_interval(_means, sums, counts)
-        held = held.sum(axis=0)
-        low, high = np.where(held < 2, np.nan, (low, high))
+        figures, held = bootstrap_interval(_means, sums, counts), held.sum(axis=0)
     names, table = {"cls": classes, "image": ids, "model": models[:1]}[by], []
     for q, quantity in enumerate(QUANTITIES):
         for s, stage in enumerate((*STAGES, "")):
             name = quantity if stage else f"{quantity}_change"
-            table.append(measure_rows(by, names, name, (value[q, s], low[q, s], high[q, s]), held[q, s], stage=stage))
+            of_one = [each[q, s] for each in figures]
+            table.append(measure_rows(by, names, name, of_one, held[q, s], stage=stage))
     return pd.concat(table, ignore_index=True)
 
 
@@ -288,11 +280,7 @@ def _class_embedding(record: xr.Dataset, stage: str) -> np.ndarray:
     if stage not in STAGES:
         raise UnknownNameError("stage", stage, STAGES)
     sample = record.attrs.get("sample")
-    if has_queries(record):
-        raise RecordError(
-            f"the record of {sample} is of mask classification: its embeddings are of queries, and this is about those "
-            "of classes; take a record of a per-pixel network"
-        )
+    refuse_queries(record, "its alignment")
     if "label" not in record:
         raise RecordError(f"the record of {sample} has no label; extract it from a sample with a label map")
     embedding = aligned_class_embedding(record) if stage == "aligned" else record["class_embedding"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from offseg_viz.errors import RecordError
 from offseg_viz.extract.store import image_of
+from offseg_viz.metrics import ratio_or_nan
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -38,6 +39,29 @@ def streamed_weights(*, draws: int = DRAWS, seed: int = 0) -> Iterator[np.ndarra
     random = np.random.default_rng(seed)
     while True:
         yield random.poisson(1, draws).astype(np.float64)
+
+
+GROUPS = 32
+"""Images are drawn in this many groups where a figure needs every image's vector, or each by itself where there are
+fewer: the sums of the groups take the place of the vectors."""
+
+
+def mean_of_pairs(weights: np.ndarray, gram: np.ndarray, squares: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Mean inner product of the vectors of different images, for every draw of groups of images: (draws,).
+
+    |sum_g w_g s_g|^2, with s_g the sum of a group's vectors, is the sum over all pairs; those of an image with itself
+    are w_g^2 in each of the group's members. NaN for a draw without a pair.
+
+    Parameters
+    ----------
+    weights : (draws, groups), how often each group was drawn.
+    gram : (groups, groups), inner products of the s_g.
+    squares : (groups,), sums of the squared lengths of the vectors.
+    members : (groups,), how many images there are.
+    """
+    twice, count = weights**2, weights @ members
+    every = np.einsum("dg,dg->d", weights @ gram, weights)
+    return ratio_or_nan(every - twice @ squares, count**2 - twice @ members)
 
 
 def percentile_interval(drawn: np.ndarray, *, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:

@@ -96,9 +96,7 @@ def changes(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFrame:
     ids, counts = by_image(ids, np.stack(counts))  # (images, cls, kinds)
     everything = counts.sum(axis=1, keepdims=True)
     if by == "image":
-        groups, value = ids, _shares(everything[:, 0])
-        nothing = np.full_like(value, np.nan)
-        figures, images = (value, nothing, nothing), everything.sum(axis=(1, 2)) > 0
+        groups, figures, images = ids, (_shares(everything[:, 0]),), everything.sum(axis=(1, 2)) > 0
     else:
         groups, counts = [*names, "all"], np.concatenate([counts, everything], axis=1)
         figures, images = bootstrap_interval(_shares, counts), (counts.sum(axis=2) > 0).sum(axis=0)

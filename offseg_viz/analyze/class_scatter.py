@@ -59,8 +59,8 @@ def class_scatter(records: Iterable[xr.Dataset], *, seed: int = 0) -> pd.DataFra
 
     Parameters
     ----------
-    records : labelled records of one model and data set, with or without offsets, read one at a time. Each counts as
-        one image.
+    records : labelled records of one model and data set, with or without offsets, read one at a time. A window
+        is an image by itself, but windows of one image are drawn and counted together.
     seed : of the bootstrap.
 
     Returns
@@ -98,9 +98,8 @@ def class_scatter(records: Iterable[xr.Dataset], *, seed: int = 0) -> pd.DataFra
     for q, quantity in enumerate(QUANTITIES):
         images = np.sum(list(held.values()), axis=0)[1 if quantity in OF_SEVERAL_CLASSES else 0]
         for s, stage in enumerate(STAGES):
-            ends = (np.where(images < 2, np.nan, end[s, q]) for end in (low, high))
-            names = [*classes, OVERALL]
-            rows.append(measure_rows("cls", names, quantity, (value[s, q], *ends), images, stage=stage))
+            figures = (value[s, q], low[s, q], high[s, q])
+            rows.append(measure_rows("cls", [*classes, OVERALL], quantity, figures, images, stage=stage))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import xarray as xr
 
 from offseg_viz.errors import RecordError
-from offseg_viz.record import has_queries
+from offseg_viz.record import has_queries, refuse_queries
 
 Result = TypeVar("Result")
 
@@ -128,11 +128,8 @@ def _checked(name: str, record: xr.Dataset, function: Callable, labelled: bool, 
     kind = Kind.of(record)
     if labelled and not kind.labelled:
         raise RecordError(f"the record of {name} has no label; extract it from a sample with a label map")
-    if kind.queries and not queries:
-        raise RecordError(
-            f"the record of {name} is of mask classification: its embeddings are of queries, and this is about those "
-            "of classes; take records of a per-pixel network"
-        )
+    if not queries:
+        refuse_queries(record, "this analysis", name=name)
     return kind, function(record)
 
 

@@ -18,9 +18,9 @@ from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.analyze.offsets import require_offsets
 from offseg_viz.classes import IGNORE_INDEX
-from offseg_viz.errors import RecordError, UnknownNameError
+from offseg_viz.errors import UnknownNameError
 from offseg_viz.metrics import ratio_or_nan
-from offseg_viz.record import class_list, has_queries
+from offseg_viz.record import class_list, refuse_queries
 
 SCORE_TERMS = ("E W", "E dW", "dE W", "dE dW")
 """The four terms of a score, feature first: they sum to the aligned score."""
@@ -65,7 +65,7 @@ def score_terms(record: xr.Dataset, *, cls: str | None = None) -> xr.DataArray:
     """
     require_offsets(record)
     if cls is not None:
-        _refuse_queries(record, "the scores of one class")
+        refuse_queries(record, "the scores of one class")
         record = record.isel(cls=[class_list(record).index(cls)])
     dim = record["class_embedding"].dims[0]
     height, width, channels = record["feature"].shape
@@ -93,7 +93,7 @@ def last_layer_flips(record: xr.Dataset, stage: str = "aligned") -> xr.DataArray
     UnknownNameError
         If `stage` is neither ``"initial"`` nor ``"aligned"``.
     """
-    _refuse_queries(record, "the last layer over classes")
+    refuse_queries(record, "the last layer over classes")
     values = scores(record, stage)
     before = winning_class(record, values)
     last_layer(record, values.values)
@@ -148,29 +148,18 @@ def decomposition(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFram
     names, sums, counts = by_image(names, np.stack(sums), np.stack(counts))  # (n, 9, K), (n, K)
     if by == "image":
         groups, images = names, counts.any(axis=1).astype(int)
-        value = _means(sums, counts)[..., -1]
-        low, high = np.full_like(value, np.nan), np.full_like(value, np.nan)
+        figures = (_means(sums, counts)[..., -1],)
     else:
         groups, images = [*classes, "all"], np.append((counts > 0).sum(axis=0), counts.any(axis=1).sum())
-        value, low, high = (ends.T for ends in bootstrap_interval(_means, sums, counts))
-        low[images < 2] = high[images < 2] = np.nan
+        figures = [each.T for each in bootstrap_interval(_means, sums, counts)]
     quantities = [*((term, "") for term in SCORE_TERMS), (MARGIN, "aligned"), *FLIPS]
     return pd.concat(
         [
-            measure_rows(by, groups, quantity, [ends[:, number] for ends in (value, low, high)], images, stage=stage)
+            measure_rows(by, groups, quantity, [each[:, number] for each in figures], images, stage=stage)
             for number, (quantity, stage) in enumerate(quantities)
         ],
         ignore_index=True,
     )
-
-
-def _refuse_queries(record: xr.Dataset, what: str) -> None:
-    """Raise `RecordError` if the record is of mask classification."""
-    if has_queries(record):
-        raise RecordError(
-            f"the record of {record.attrs.get('sample')} is of mask classification, where queries are scored and not "
-            f"classes; {what} needs a record of a per-pixel network"
-        )
 
 
 def _contributions(record: xr.Dataset) -> tuple[list[str], np.ndarray, np.ndarray]:

@@ -7,17 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import GROUPS, bootstrap_interval, mean_of_pairs
 from offseg_viz.analyze.collection import over_records
-from offseg_viz.analyze.ideal import image_vectors, reading_of
+from offseg_viz.analyze.ideal import READABLE_RCOND, image_vectors, reading_of
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.classes import IGNORE_INDEX
-
-RCOND = 1e-2
-"""Cut-off for ideal embeddings whose cosines are to be read: `ideal_similarity` says why it is not 1e-6."""
-
-GROUPS = 32
-"""Images of a class are drawn in this many groups, or each by itself where there are fewer."""
 
 _STAGES = {
     "ideal": "ideal",
@@ -27,7 +21,9 @@ _STAGES = {
 }
 
 
-def embedding_similarity(records: Iterable[xr.Dataset], *, of: str = "ideal", rcond: float = RCOND) -> pd.DataFrame:
+def embedding_similarity(
+    records: Iterable[xr.Dataset], *, of: str = "ideal", rcond: float = READABLE_RCOND
+) -> pd.DataFrame:
     """Mean and spread, for every class, of the cosines between its vectors in different images.
 
     Low means say that no single vector suits all images; low ones of W + dW, that offset learning makes class
@@ -46,7 +42,7 @@ def embedding_similarity(records: Iterable[xr.Dataset], *, of: str = "ideal", rc
     Parameters
     ----------
     records : iterable of xarray.Dataset
-        Labelled records of one model and data set, read one at a time.
+        Labelled records of one model and data set, read one at a time; each is an image, windows too.
     of : {"ideal", "class_mean", "aligned_class_mean", "aligned_class_embedding"}
         Ideal class embeddings (eq. 2), means of the initial or aligned features of the class, or W + dW (eq. 8), which
         without offset learning is the same in every image. In all cases of images whose label holds the class.
@@ -116,7 +112,8 @@ class _PairSums:
         for number in np.flatnonzero(self.images >= 2):
             members = np.bincount(np.arange(self.images[number]) % GROUPS)  # images a group
             sums = self.sums[number, : len(members)]
-            statistic = partial(_mean_of_pairs, gram=sums @ sums.T, members=members)
+            # of unit vectors the squared lengths are as many as there are images
+            statistic = partial(mean_of_pairs, gram=sums @ sums.T, squares=members, members=members)
             found = bootstrap_interval(statistic, np.eye(len(members)))  # it takes the weights of the groups as such
             # two images make one pair, which every draw that has a pair repeats: nothing is known of others
             result[:, number] = found if self.images[number] > 2 else (found[0], np.nan, np.nan)
@@ -131,14 +128,3 @@ class _PairSums:
         pairs = images * (images - 1)
         variance = (squares - images) / pairs - ((total - images) / pairs) ** 2
         return np.sqrt(np.maximum(variance, 0))  # rounding can carry it just below zero
-
-
-def _mean_of_pairs(weights: np.ndarray, *, gram: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Mean cosine over pairs of different images for each row of `weights` (draws, groups), how often each was drawn.
-
-    |sum_g w_g s_g|^2 without the cosines of images with themselves, which are w_g^2 in each of the group's members.
-    """
-    itself = weights**2 @ members
-    total = np.einsum("dg,gh,dh->d", weights, gram, weights, optimize=True) - itself
-    pairs = (weights @ members) ** 2 - itself
-    return np.divide(total, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)

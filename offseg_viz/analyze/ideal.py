@@ -28,6 +28,14 @@ Features are float32, so directions below about 1e-7 of the largest are rounding
 squares of the singular values as its eigenvalues, so there the cut-off is 1e-12, well above float64 rounding.
 """
 
+READABLE_RCOND = 1e-2
+"""The cut-off where the direction of W* is to be read, as cosine or angle.
+
+Least squares gives large weights to directions in which the features hardly vary. They change the scores W* E^T little
+but rule the direction of W*: with the cut-off of rounding noise its angles would be those to a direction that hardly
+occurs in the image, near 90 degrees for nearly all features.
+"""
+
 VECTORS = {
     "ideal": "ideal class embeddings",
     "class_mean": "feature class means",

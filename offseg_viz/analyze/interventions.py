@@ -316,8 +316,6 @@ def _table(group: str, names: Sequence, quantities: Sequence[str], counts: list[
     compared = INTERVENTIONS.index("both") if "miou_change" in quantities else 0
     figures = bootstrap_interval(partial(_segmentation, compared=compared), *counts)
     images = int(counts[-1].any(axis=1).sum())
-    if images < 2:
-        figures[1][:] = figures[2][:] = np.nan
     columns = {name: [ends[:, QUANTITIES.index(name)] for ends in figures] for name in quantities}
     return pd.concat(
         [measure_rows(group, names, name, column, images) for name, column in columns.items()], ignore_index=True

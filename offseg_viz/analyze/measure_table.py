@@ -22,12 +22,12 @@ def measure_rows(
     group : name of the column that tells the groups apart.
     names : of the groups.
     quantity : name of the figure.
-    figures : value, low and high of every group, as `bootstrap_interval` gives them. Low and high become NaN for groups
-        of fewer than two images, about which other images say nothing.
+    figures : value, low and high of every group, as `bootstrap_interval` gives them; the value alone has no interval.
+        Low and high become NaN for groups of fewer than two images, about which other images say nothing.
     images : how many contribute to each.
     stage : {"initial", "aligned", "ideal", ""}
     """
-    value, *ends = figures
+    value, *ends = figures if len(figures) == 3 else (*figures, np.nan, np.nan)
     low, high = (np.where(np.asarray(images) < 2, np.nan, end) for end in ends)
     columns = {"quantity": quantity, "stage": stage, "value": value, "low": low, "high": high, "images": images}
     return pd.DataFrame({group: list(names)} | columns)

@@ -6,15 +6,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from offseg_viz.analyze.bootstrap import bootstrap_interval
+from offseg_viz.analyze.bootstrap import GROUPS, bootstrap_interval, mean_of_pairs
 from offseg_viz.analyze.collection import UNREAD, over_records
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.analyze.offsets import require_offsets
 from offseg_viz.errors import RecordError
 from offseg_viz.metrics import ratio_or_nan
-
-GROUPS = 32
-"""Images are drawn in this many groups, or each by itself where there are fewer."""
 
 
 def class_offset_agreement(records: Iterable[xr.Dataset]) -> pd.DataFrame:
@@ -38,8 +35,8 @@ def class_offset_agreement(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     Parameters
     ----------
     records : iterable of xarray.Dataset
-        Records of one model with offset learning, read one at a time. Those without a label count as ones in which no
-        class is labelled.
+        Records of one model with offset learning, read one at a time; each is an image, windows too. Those without a
+        label count as ones in which no class is labelled.
 
     Returns
     -------
@@ -98,17 +95,12 @@ class _PairSums:
         return np.stack([value, *np.where(images < 3, np.nan, (low, high))]), images
 
     def _mean_of_pairs(self, weights: np.ndarray) -> np.ndarray:
-        """Mean product over pairs of different images over the mean square, (draws, K + 1), for the groups' weights.
-
-        |sum_g w_g s_g|^2 has all pairs; those of an image with itself are w_g^2 in each of the group's members.
-        """
+        """Mean product over pairs of different images over the mean square, (draws, K + 1), for the groups' weights."""
         groups = weights.shape[1]
         squares, members, vectors = self.squares[:, :groups], self.members[:, :groups], self.vectors[:, :groups]
-        gram = vectors @ vectors.swapaxes(1, 2)  # (K, groups, groups)
-        every = np.stack([np.einsum("dg,dg->d", weights @ one, weights) for one in gram], axis=1)
-        count, itself = weights @ members.T, weights**2 @ members.T
-        product = ratio_or_nan(every - weights**2 @ squares.T, count**2 - itself)
-        found = ratio_or_nan(product, ratio_or_nan(weights @ squares.T, count))
+        classes = zip(vectors @ vectors.swapaxes(1, 2), squares, members)  # the first (K, groups, groups)
+        product = np.stack([mean_of_pairs(weights, *one) for one in classes], axis=1)
+        found = ratio_or_nan(product, ratio_or_nan(weights @ squares.T, weights @ members.T))
         defined = ~np.isnan(found)
         mean = ratio_or_nan(np.where(defined, found, 0).sum(axis=1), defined.sum(axis=1))
         return np.concatenate([found, mean[:, None]], axis=1)

@@ -12,9 +12,9 @@ from offseg_viz.analyze.align import prediction
 from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.class_means import label_counts
 from offseg_viz.analyze.collection import over_records
-from offseg_viz.analyze.ideal import ideal_class_embedding
+from offseg_viz.analyze.ideal import READABLE_RCOND, ideal_class_embedding
 from offseg_viz.analyze.measure_table import measure_rows
-from offseg_viz.analyze.offsets import IDEAL_RCOND, ideal_cosine, require_offsets
+from offseg_viz.analyze.offsets import ideal_cosine, require_offsets
 from offseg_viz.analyze.places import boundary_distance, cell_side, object_area
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError, UnknownNameError
@@ -103,9 +103,7 @@ def offset_measures(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFr
     rows = []
     for quantities, sums in parts:  # (images, 2, groups, quantities): sums, and how many are summed
         if by == "image":
-            value = ratio_or_nan(sums[:, 0, 0], sums[:, 1, 0])
-            nothing = np.full_like(value, np.nan)
-            figures, counts = (value, nothing, nothing), (sums[:, 1, 0] > 0).astype(int)
+            figures, counts = (ratio_or_nan(sums[:, 0, 0], sums[:, 1, 0]),), (sums[:, 1, 0] > 0).astype(int)
         else:
             if by == "cls":
                 sums = np.concatenate([sums, sums.sum(axis=2, keepdims=True)], axis=2)
@@ -137,7 +135,7 @@ def _image_sums(record: xr.Dataset, *, by: str) -> _ImageSums:
     measured, present = _measured(record, "class"), label_counts(record) > 0
     toward = np.full((len(names), 2), np.nan)
     if present.any():  # else every pixel is ignored, and there is no ideal to ask for
-        ideal = ideal_class_embedding(record, rcond=IDEAL_RCOND).values
+        ideal = ideal_class_embedding(record, rcond=READABLE_RCOND).values
         for column, turn in enumerate((False, True)):
             toward[:, column] = ideal_cosine(record, ideal, turn=turn)
     group = np.where(present, np.arange(len(names)) if by == "cls" else 0, -1)

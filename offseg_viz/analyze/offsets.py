@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from offseg_viz.analyze.ideal import ideal_class_embedding
+from offseg_viz.analyze.ideal import READABLE_RCOND, ideal_class_embedding
 from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.metrics import ratio_or_nan
@@ -14,8 +14,6 @@ _OFFSETS = {
     "class": ("class_offset", "class_embedding", "dW", "W"),
 }
 _DIRECTIONS = {"feature": ("initial",), "class": ("initial", "ideal", "ideal_turn")}
-IDEAL_RCOND = 1e-2
-"""Cut-off for ideal embeddings whose directions are to be read; `ideal_similarity` says why it is not the default."""
 
 
 def offset_magnitude(record: xr.Dataset, of: str = "feature", *, relative: bool = False) -> xr.DataArray:
@@ -49,7 +47,7 @@ def offset_magnitude(record: xr.Dataset, of: str = "feature", *, relative: bool 
 
 
 def offset_direction(
-    record: xr.Dataset, of: str = "feature", to: str = "initial", *, rcond: float = IDEAL_RCOND
+    record: xr.Dataset, of: str = "feature", to: str = "initial", *, rcond: float = READABLE_RCOND
 ) -> xr.DataArray:
     """Cosine of the angle between the offsets and another direction, from -1 to 1.
 

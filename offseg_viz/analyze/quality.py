@@ -78,10 +78,9 @@ def image_miou(records: Iterable[xr.Dataset]) -> pd.DataFrame:
         pooled = bootstrap_interval(_miou, overlaps[labelled])
     else:
         pooled = np.full((3, len(PREDICTIONS)), np.nan)
-    no_end = np.full(len(ids), np.nan)
     rows = []
     for column, stage in enumerate(PREDICTIONS):
-        rows.append(measure_rows("image", ids, "miou", (single[:, column], no_end, no_end), labelled * 1, stage=stage))
+        rows.append(measure_rows("image", ids, "miou", (single[:, column],), labelled * 1, stage=stage))
     for column, stage in enumerate(PREDICTIONS):
         ends = [np.array([figure[column]]) for figure in pooled]
         rows.append(measure_rows("image", [OVERALL], "miou", ends, int(labelled.sum()), stage=stage))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from offseg_viz.data.sample import Sample
 from offseg_viz.errors import DataError, ModelError
-from offseg_viz.models.segmenter import SIDE, Segmenter
+from offseg_viz.models.segmenter import SIDE, Segmenter, normalized
 from offseg_viz.normalization import IMAGE_MEAN, IMAGE_STD
 
 Preprocess = Callable[[np.ndarray], Tensor]
@@ -44,10 +44,8 @@ def network_input(model: nn.Module, sample: Sample, preprocess: Preprocess | Non
                 f"windows are; needed sides of {SIDE} pixels or more: remove it, scale it up, or take larger windows"
             )
         return model.normalize(image)
-    exact = torch.promote_types(weight.dtype, torch.float32)  # half precision has no room for 123.675
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).to(weight.device, exact)
-    pixels = (pixels - pixels.new_tensor(IMAGE_MEAN)) / pixels.new_tensor(IMAGE_STD)
-    return pixels.to(weight.dtype).permute(2, 0, 1)[None].contiguous()
+    pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
+    return normalized(pixels, weight, IMAGE_MEAN, IMAGE_STD).contiguous()
 
 
 def seen_size(model: nn.Module, images: Tensor) -> tuple[int, int]:

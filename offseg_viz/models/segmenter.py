@@ -1,5 +1,7 @@
 """A segmentation network: backbone, decode head, classes and the normalisation of its input."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,17 @@ SIDE = 32
 """Sides of the input are padded to a multiple of this, the coarsest stride of every backbone here."""
 
 HOW = "model.normalize(uint8 RGB images) makes them"
+
+
+def normalized(images: Tensor, weight: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """uint8 RGB images (B, H, W, 3) less `mean` over `std`, as (B, 3, H, W) of the dtype and on the device of `weight`.
+
+    Channels stay last in memory: convolutions run fastest on it.
+    """
+    exact = torch.promote_types(weight.dtype, torch.float32)  # half precision has no room for 123.675
+    images = images.to(weight.device, exact)
+    images = (images - images.new_tensor(mean)) / images.new_tensor(std)
+    return images.to(weight.dtype).permute(0, 3, 1, 2)
 
 
 class Segmenter(nn.Module):
@@ -51,11 +64,7 @@ class Segmenter(nn.Module):
         if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != torch.uint8:
             found = f"{tuple(images.shape)} {images.dtype}"
             raise ModelError(f"normalize() needs uint8 RGB images (H, W, 3) or (B, H, W, 3), found {found}")
-        weight = next(self.parameters())
-        exact = torch.promote_types(weight.dtype, torch.float32)  # half precision has no room for 123.675
-        images = images.to(weight.device, exact)
-        images = (images - images.new_tensor(self.mean)) / images.new_tensor(self.std)
-        return images.to(weight.dtype).permute(0, 3, 1, 2)  # channels last in memory: convolutions run fastest on it
+        return normalized(images, next(self.parameters()), self.mean, self.std)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) to logits (B, K, h, w), h = H / s rounded up, s the stride of the head.

@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
-from offseg_viz.analyze.ideal import ideal_similarity
+from offseg_viz.analyze.ideal import READABLE_RCOND, ideal_similarity
 from offseg_viz.analyze.offsets import offset_magnitude
 from offseg_viz.analyze.pixels import sample_pixels
 from offseg_viz.analyze.projection import project
@@ -21,7 +21,6 @@ from offseg_viz.report.survey import Survey
 from offseg_viz.terms import STAGES, TERMS
 
 MATRIX_IMAGES = 12
-MATRIX_RCOND = 0.01
 PIXELS_PER_CLASS = 60
 MOST_PREDICTED = 12
 _SYMBOLS = (
@@ -239,13 +238,13 @@ def ideal(records, survey: Survey) -> str:
     number = int(np.where(images >= 2, survey.pixels.sum(axis=0), -1).argmax())
     cls = str(survey.first["cls"].values[number])
     chosen = [records[int(k)] for k in np.flatnonzero(survey.pixels[:, number])[:MATRIX_IMAGES]]
-    matrix = ideal_similarity(chosen, cls=cls, rcond=MATRIX_RCOND)
+    matrix = ideal_similarity(chosen, cls=cls, rcond=READABLE_RCOND)
     caption = (
         f"Cosines between the ideal class embeddings (eq. 2) of <strong>{escape(cls)}</strong>, the class with the "
         f"most labelled pixels, in {len(chosen)} of the {int(images[number])} images that show it; mean over pairs "
         f"{matrix.attrs['mean_similarity']:.2f}, standard deviation {matrix.attrs['spread']:.2f}. They are fitted to "
         "the initial features and labels alone, with neither scores nor logits of the model; directions in which an "
-        f"image's features vary by less than {MATRIX_RCOND:.0%} of the strongest are left out. Where the cosines are "
+        f"image's features vary by less than {READABLE_RCOND:.0%} of the strongest are left out. Where the cosines are "
         "low, the images ask for different vectors: the paper's argument (Fig. 3) for moving it in each of them."
     )
     return heading + picture(plot_matrix(matrix, title=f"ideal class embeddings of {cls}"), caption)

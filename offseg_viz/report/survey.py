@@ -8,7 +8,7 @@ import xarray as xr
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
-from offseg_viz.record import has_offsets, has_queries, validate_record
+from offseg_viz.record import has_offsets, refuse_queries, validate_record
 
 
 class Survey(NamedTuple):
@@ -34,11 +34,7 @@ def survey_records(records: Iterable[xr.Dataset]) -> Survey:
     first, labelled, pixels, grids = None, True, [], set()
     for record in records:
         validate_record(record)
-        if has_queries(record):
-            raise RecordError(
-                "the records are of mask classification: their embeddings are of queries, and the report is about "
-                "those of classes; take records of a per-pixel network"
-            )
+        refuse_queries(record, "the report")
         first = record if first is None else first
         if has_offsets(record) != has_offsets(first):
             raise RecordError("some records have offsets and some have none; report on the records of one model")

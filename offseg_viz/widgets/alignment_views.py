@@ -13,7 +13,7 @@ from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
 from offseg_viz.plot import grid
-from offseg_viz.record import has_offsets, has_queries
+from offseg_viz.record import has_offsets, refuse_queries
 
 DIFFERENCE = "aligned - initial"
 STAGE_CHOICES = ("initial", "aligned", DIFFERENCE)
@@ -57,11 +57,7 @@ class AlignmentViews:
 
     def _record(self, image: str) -> xr.Dataset:
         record = self._records[self.ids.index(image)]
-        if has_queries(record):
-            raise RecordError(
-                f"the record of {image} is of mask classification: its embeddings are of queries, and the explorer "
-                "shows those of classes; take records of a per-pixel network"
-            )
+        refuse_queries(record, "the explorer", name=image)
         return record
 
     def _similarity(self, image: str, stage: str) -> xr.DataArray:

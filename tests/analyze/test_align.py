@@ -17,16 +17,8 @@ from offseg_viz.analyze.align import (
 from offseg_viz.errors import UnknownNameError
 
 
-def stage_pair(record, stage):
-    feature, embedding = reference.flatten(record["feature"].values), reference.rows(record["class_embedding"].values)
-    if stage == "aligned" and "feature_offset" in record:
-        feature = reference.add(feature, reference.flatten(record["feature_offset"].values))
-        embedding = reference.add(embedding, reference.rows(record["class_offset"].values))
-    return feature, embedding
-
-
 def test_aligned_quantities(offset_record):
-    feature, embedding = stage_pair(offset_record, "aligned")
+    feature, embedding = reference.stage_pair(offset_record, "aligned")
     found = aligned_feature(offset_record)
     assert found.dims == ("y", "x", "channel") and found.name == "aligned_feature"
     np.testing.assert_allclose(found.values.reshape(35, 11), feature, rtol=1e-6)
@@ -39,13 +31,13 @@ def test_aligned_quantities(offset_record):
 def test_scores_equal_loops(offset_record, stage):
     found = scores(offset_record, stage)
     assert found.dims == ("cls", "y", "x") and found.attrs["stage"] == stage and found.dtype == np.float32
-    expected = reference.scores(*stage_pair(offset_record, stage))
+    expected = reference.scores(*reference.stage_pair(offset_record, stage))
     np.testing.assert_allclose(found.values.reshape(3, 35), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("stage", ["initial", "aligned"])
 def test_logits_equal_loops(offset_record, stage):
-    table = reference.scores(*stage_pair(offset_record, stage))
+    table = reference.scores(*reference.stage_pair(offset_record, stage))
     gain, bias = offset_record["logit_gain"].values, offset_record["logit_bias"].values
     expected = reference.layer_norm_over_classes(table, gain, bias, offset_record.attrs["logit_norm_eps"])
     np.testing.assert_allclose(logits(offset_record, stage).values.reshape(3, 35), expected, rtol=1e-4, atol=1e-4)

@@ -21,15 +21,6 @@ STAGES = ("initial", "aligned")
 PER_PIXEL = ("own_class_cosine", "centred_class_cosine", "logit_margin", "accuracy", "ideal_angle")
 
 
-def stage_vectors(record, stage):
-    """E (P, C) and W (K, C) of a stage as lists."""
-    feature, embedding = reference.flatten(record["feature"].values), reference.rows(record["class_embedding"].values)
-    if stage == "aligned" and "feature_offset" in record:
-        feature = reference.add(feature, reference.flatten(record["feature_offset"].values))
-        embedding = reference.add(embedding, reference.rows(record["class_offset"].values))
-    return feature, embedding
-
-
 def ideal_embedding(record, rcond=1e-2):
     """W* = M (E^T)^+ by numpy's pseudo-inverse; NaN for absent classes."""
     label = record["label"].values.ravel()
@@ -57,7 +48,7 @@ def centred(vectors, over=None):
 
 def by_pixel(record, stage):
     """Of each labelled pixel: number, class, two cosines, score and logit margin, angle to the ideal embedding."""
-    feature, embedding = stage_vectors(record, stage)
+    feature, embedding = reference.stage_pair(record, stage)
     ideal, scores = ideal_embedding(record), reference.scores(feature, embedding)
     if "logit_gain" in record:
         last = (record[name].values for name in ("logit_gain", "logit_bias"))
@@ -75,7 +66,7 @@ def by_pixel(record, stage):
 
 def embedding_angles(record, stage, *, free=False):
     """By class; NaN where absent. `free` of what the classes that occur have in common."""
-    (_, embedding), ideal = stage_vectors(record, stage), ideal_embedding(record)
+    (_, embedding), ideal = reference.stage_pair(record, stage), ideal_embedding(record)
     if free:
         present = [k for k in range(len(ideal)) if not math.isnan(ideal[k][0])]
         embedding, ideal = centred(embedding, present), centred(ideal, present)

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from mask_records import of_queries
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
 from offseg_viz.analyze.offsets import offset_magnitude
@@ -209,3 +210,8 @@ def test_inputs_are_not_changed(records):
     explorer.image, explorer.stage = "b", "aligned - initial"
     explorer.still()
     assert all(record.identical(old) for record, old in zip(records, before, strict=True))
+
+
+def test_records_of_mask_classification_are_refused(records):
+    with pytest.raises(RecordError, match="the record of a is of mask classification.*the explorer needs"):
+        AlignmentExplorer([of_queries(records[0])])
