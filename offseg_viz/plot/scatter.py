@@ -103,7 +103,10 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
         groups = _groups(projection, color, "aligned")
         if groups and (color != "cls" or len(groups) > _MOST_NAMES):
             shown = groups if color == "cls" else groups[:16]
-            handles = [Line2D([], [], ls="", marker="o", ms=5, color=hue, label=name) for name, hue, _ in shown]
+            outline = dict(markeredgecolor=theme.QUIET, markeredgewidth=0.4)  # or a white class would be invisible
+            handles = [
+                Line2D([], [], ls="", marker="o", ms=5, color=hue, label=name, **outline) for name, hue, _ in shown
+            ]
             legend = figure.legend(handles=handles, loc="outside lower left", ncol=8 if wide else 5, title=note)
             legend.set(alignment="left")
             legend.get_title().set(fontsize=7.5, color=theme.QUIET)  # a label of the figure would lie on the legend

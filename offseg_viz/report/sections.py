@@ -262,9 +262,15 @@ def projection(records, survey: Survey, charts: Charts, umap: bool) -> str:
 
 
 def _scatter(projection: xr.Dataset, charts: Charts, survey: Survey) -> str:
-    kind = {
-        "pca": "PCA is linear: directions and distances in it are true up to the variance that two axes leave out",
-        "umap": "UMAP keeps neighbourhoods only: distances between groups and lengths of movements measure nothing",
+    kind, placed = {
+        "pca": (
+            "PCA is linear: directions and distances in it are true up to the variance that two axes leave out",
+            "placed in it by the same axes",
+        ),
+        "umap": (
+            "UMAP keeps neighbourhoods only: distances between groups and lengths of movements measure nothing",
+            "placed where the five pixels lie, on average, that each scores highest",
+        ),
     }[projection.attrs["method"]]
     stages = (
         "The aligned stars are the mean of the aligned class embeddings over the images."
@@ -274,9 +280,9 @@ def _scatter(projection: xr.Dataset, charts: Charts, survey: Survey) -> str:
     caption = (
         f"{projection.attrs['method'].upper()} of {projection.sizes['pixel']} pixels, at most {PIXELS_PER_CLASS} a "
         "class, coloured by label; stars are class embeddings. The plane is fitted once to the features of both "
-        f"stages, class embeddings are only placed in it. {kind} (trustworthiness "
-        f"{projection.attrs['trustworthiness']:.2f}). {stages} It is about features, before any score or logit; "
-        "predictions in the hover text are from logits."
+        f"stages, class embeddings are only {placed}. {kind} (trustworthiness "
+        f"{projection.attrs['trustworthiness']:.2f}). {stages} Pixels lie by their features, before any score or "
+        "logit; predictions in the hover text are from logits."
     )
     return charts(plot_scatter(projection, interactive=True), alt=plot_scatter(projection).summary, caption=caption)
 
