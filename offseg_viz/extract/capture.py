@@ -19,7 +19,7 @@ class Point(NamedTuple):
     module: nn.Module
     side: Literal["input", "output"]
     view: Callable[[Tensor], Tensor] = _whole
-    """Takes the part that is wanted and lays it out; the copy is made of its result, so that there is only one."""
+    """Takes the part that is wanted, lays it out or computes with it; a copy is made of its result, unless it is new."""
     index: int = 0
     """Which one, where a module takes or returns several."""
     call: int = -1
@@ -51,8 +51,10 @@ def _hook_into(point: Point, name: str, captured: dict[str, Tensor]) -> torch.ut
     def keep(passing: tuple) -> None:
         if point.call in (next(calls), -1):
             captured.pop(name, None)  # the copy of an earlier call makes room first
-            part = point.view(passing[point.index].detach())
-            captured[name] = part.clone(memory_format=torch.contiguous_format)
+            whole = passing[point.index].detach()
+            part = point.view(whole)
+            shared = part.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+            captured[name] = part.clone(memory_format=torch.contiguous_format) if shared else part.contiguous()
 
     if point.side == "input":
         return point.module.register_forward_pre_hook(

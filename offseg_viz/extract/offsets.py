@@ -1,28 +1,52 @@
-"""The offsets of one image, computed from what was captured: a head that classifies forms no feature offset."""
+"""The offsets of one image, computed from what was captured: a head that classifies forms no feature offset.
+
+All is computed in float32 at least, whatever the dtype of the model. For mask classification K are the queries.
+"""
 
 import torch
 from torch import Tensor
 
+from offseg_viz.models.mask_offset_learning import MaskOffsetLearning
+from offseg_viz.models.offset_learning import OffsetLearning
+
+Learning = OffsetLearning | MaskOffsetLearning
+
 
 @torch.no_grad()
-def offsets(
-    feature: Tensor, class_embedding: Tensor, class_proj: Tensor, feature_proj: Tensor
-) -> tuple[Tensor, Tensor]:
+def offsets(learning: Learning, feature: Tensor, class_embedding: Tensor) -> tuple[Tensor, Tensor]:
     """Class offset dW (K, C) and feature offset dE (P, C), equations (4) to (11) of arXiv 2508.08811.
-
-    With V = proj_feat(W), a K x C matrix, dE = proj_feat(A_pos W) = A_pos V, which saves P C^2 multiply-adds. Computed
-    in float32 at least, whatever the dtype of the model. For mask classification K are the queries of the image.
 
     Parameters
     ----------
+    learning : whose projections are used.
     feature : (P, C), E.
     class_embedding : (K, C), W.
-    class_proj, feature_proj : (C, C), weights of the two projections.
     """
-    exact = torch.promote_types(feature.dtype, torch.float32)
-    e, w, class_proj, feature_proj = (x.to(exact) for x in (feature, class_embedding, class_proj, feature_proj))
+    e, w = _exact(feature), _exact(class_embedding)
     coupled = w @ e.T  # (K, P)  eq. 4, A_c
     attention = coupled.softmax(dim=1)  # (K, P)  eq. 5, over positions
-    class_offset = attention @ e @ class_proj.T  # (K, C)  eqs. 6, 7
+    mixed = attention @ e  # (K, C)  eq. 6
     torch.softmax(coupled, dim=0, out=attention)  # (K, P)  eq. 9 transposed, over classes
-    return class_offset, attention.T @ (w @ feature_proj.T)  # (K, C), (P, C)  eqs. 10, 11
+    return class_offset(learning, mixed), feature_offset(learning, attention, w)
+
+
+@torch.no_grad()
+def class_offset(learning: Learning, mixed: Tensor) -> Tensor:
+    """dW (K, C), equation (7), of ``A_cls E`` (K, C) of equation (6)."""
+    with torch.autocast(mixed.device.type, enabled=False):
+        return _exact(mixed) @ _exact(learning.class_offset_proj.weight).T
+
+
+@torch.no_grad()
+def feature_offset(learning: Learning, position_attention: Tensor, class_embedding: Tensor) -> Tensor:
+    """dE (P, C), equations (10) and (11), of A_pos (K, P) of equation (9), transposed, and W (K, C).
+
+    With V = proj_feat(W), a K x C matrix, dE = proj_feat(A_pos W) = A_pos V, which saves P C^2 multiply-adds.
+    """
+    with torch.autocast(position_attention.device.type, enabled=False):
+        v = _exact(class_embedding) @ _exact(learning.feature_offset_proj.weight).T  # (K, C)
+        return _exact(position_attention).T @ v
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

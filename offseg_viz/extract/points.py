@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from offseg_viz.errors import ModelError
 from offseg_viz.extract.capture import Point
 from offseg_viz.extract.grid import grid_of_positions
-from offseg_viz.extract.offsets import offsets
+from offseg_viz.extract.offsets import class_offset, feature_offset
 from offseg_viz.models.linear_offset_learning import LinearOffsetLearning
 from offseg_viz.models.offset_learning import OffsetLearning
 from offseg_viz.models.per_pixel import PerPixelClassifier
@@ -48,17 +48,14 @@ def _plain(path: str, layer: nn.Conv2d | nn.Linear) -> Reading:
 
 
 def _offset_learning(path: str, module: nn.Module, head: OffsetLearning, *, channels_last: bool) -> Reading:
-    """The head takes a path without offsets when it is called, so they are computed from the captured feature."""
+    """The head forms no feature offset when it is called, so both offsets are made of what it forms."""
 
     def tensors(captured: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
         found = _on_grid(captured, size)
-        feature = found["feature"]  # (h, w, C)
-        projections = head.class_offset_proj.weight, head.feature_offset_proj.weight
-        class_offset, feature_offset = offsets(feature.flatten(0, 1), head.class_embedding, *projections)
         found |= {
             "class_embedding": _copy(head.class_embedding),  # (K, C)  W
-            "class_offset": class_offset,  # (K, C)  dW
-            "feature_offset": feature_offset.view(feature.shape),  # (h, w, C)  dE
+            "class_offset": captured["class_offset"],  # (K, C)  dW
+            "feature_offset": captured["feature_offset"].view(found["feature"].shape),  # (h, w, C)  dE
         }
         if head.norm is not None:
             found |= {"logit_gain": _copy(head.norm.weight), "logit_bias": _copy(head.norm.bias)}  # (K,)
@@ -66,8 +63,15 @@ def _offset_learning(path: str, module: nn.Module, head: OffsetLearning, *, chan
             found |= {"logit_bias": _copy(head.bias)}  # (K,)
         return found
 
+    points = _points(module, path, channels_last=channels_last)
+    points |= {
+        "class_offset": Point(head.aligned_scores, "output", lambda mixed: class_offset(head, mixed[0]), 1),
+        "feature_offset": Point(
+            *(head.aligned_scores, "output", lambda a_pos: feature_offset(head, a_pos[0], head.class_embedding), 2)
+        ),
+    }
     attrs = {} if head.norm is None else {"logit_norm_eps": head.norm.eps}
-    return Reading(path, _points(module, path, channels_last=channels_last), tensors, len(head.class_embedding), attrs)
+    return Reading(path, points, tensors, len(head.class_embedding), attrs)
 
 
 def _points(module: nn.Module, path: str, *, channels_last: bool) -> dict[str, Point]:
@@ -78,7 +82,7 @@ def _points(module: nn.Module, path: str, *, channels_last: bool) -> dict[str, P
             "logits": Point(module, "output", lambda out: out[0].movedim(-1, 0)),
         }
     return {
-        "feature": Point(module, "input", lambda x: _one_image(x, path=path, dims=(4,)).movedim(0, -1)),
+        "feature": Point(module, "input", lambda x: _channels_last(_one_image(x, path=path, dims=(4,)))),
         "logits": Point(module, "output", lambda out: out[0]),
     }
 
@@ -92,6 +96,11 @@ def _one_image(tensor: Tensor, *, path: str, dims: tuple[int, ...]) -> Tensor:
             "classifier that sees every position of the image once"
         )
     return tensor[0]
+
+
+def _channels_last(feature: Tensor) -> Tensor:
+    """(C, h, w) to (h, w, C), as two dimensions: torch transposes a matrix faster than it permutes three."""
+    return feature.flatten(1).T.contiguous().unflatten(0, feature.shape[1:])
 
 
 def _on_grid(captured: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:

@@ -52,9 +52,7 @@ def reading_of_queries(model: nn.Module, path: str, layer: int) -> Reading:
             "query_class": class_predictor(hidden)[0].softmax(dim=1)[:, :-1],  # (Q, K), the last is "no object"
         }
         if isinstance(predictor, AlignedMaskPredictor):
-            learning = predictor.offset_learning
-            projections = learning.class_offset_proj.weight, learning.feature_offset_proj.weight
-            class_offset, feature_offset = offsets(feature.flatten(0, 1), mask_embedding, *projections)
+            class_offset, feature_offset = offsets(predictor.offset_learning, feature.flatten(0, 1), mask_embedding)
             found["class_offset"] = class_offset  # (Q, C)  dW
             found["feature_offset"] = feature_offset.view(feature.shape)  # (h, w, C)  dE
         return found

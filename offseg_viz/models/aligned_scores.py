@@ -9,16 +9,33 @@ so no P x C matrix is made beside E, and 3 P K C + P K^2 multiply-adds remain of
 three P x C gradients of E; the backward pass here, written by hand, accumulates them inside the matrix products.
 """
 
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def aligned_scores(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tensor) -> Tensor:
-    """The scores of equation (13), (B, P, K).
+class Aligned(NamedTuple):
+    """The scores, and the two intermediates of which a hook can make the offsets: dW = mixed P_cls^T, dE = A_pos V."""
 
-    Differentiable once. Under autocast everything is in autocast's low precision (a softmax computes in float32 and
-    rounds its result, as autocast does before the next product).
+    scores: Tensor  # (B, P, K)  eq. 13
+    mixed: Tensor  # (B, K, C)  eq. 6, A_cls E
+    position_attention: Tensor  # (B, K, P)  eq. 9, not transposed
+
+
+class AlignedScores(nn.Module):
+    """`aligned_scores` as a module without parameters, so that forward hooks see what it returns."""
+
+    def forward(self, e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tensor) -> Aligned:
+        return aligned_scores(e, w, class_proj, feature_proj)
+
+
+def aligned_scores(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tensor) -> Aligned:
+    """The scores of equation (13), (B, P, K), and what the offsets need beside the weights.
+
+    The scores are differentiable once, the intermediates are not. Under autocast everything is in autocast's low
+    precision (a softmax computes in float32 and rounds its result, as autocast does before the next product).
 
     Parameters
     ----------
@@ -34,10 +51,12 @@ def aligned_scores(e: Tensor, w: Tensor, class_proj: Tensor, feature_proj: Tenso
         with torch.autocast(device, enabled=False):
             return aligned_scores(*(tensor.to(low) for tensor in tensors))
     if torch.compiler.is_compiling():  # torch.compile and torch.export see the products and fuse what they can
-        return _products(*tensors)[0]
+        scores, _, mixed, _, a_pos, *_ = _products(*tensors)
+        return Aligned(scores, mixed, a_pos)
     if not torch.is_grad_enabled():
-        return _products(*tensors, reuse=True)[0]
-    return _AlignedScores.apply(*tensors)
+        scores, _, mixed, _, a_pos, *_ = _products(*tensors, reuse=True)
+        return Aligned(scores, mixed, a_pos)
+    return Aligned(*_Differentiable.apply(*tensors))
 
 
 def _products(
@@ -45,7 +64,7 @@ def _products(
 ) -> tuple[Tensor, ...]:
     """The scores (B, P, K), and what their gradient needs beside the arguments.
 
-    With `reuse` two K x P buffers serve for all four results of that size, and only the scores are valid afterwards.
+    With `reuse` two K x P buffers serve for all four results of that size; A_cls is overwritten then.
     """
     coupled = torch.bmm(w.expand(e.shape[0], -1, -1), e)  # (B, K, P)  eq. 4, A_c
     a_cls = coupled.softmax(dim=2)  # (B, K, P)  eq. 5
@@ -61,18 +80,23 @@ def _products(
     return scores, a_cls, mixed, w_adj, a_pos, v, g
 
 
-class _AlignedScores(torch.autograd.Function):
+class _Differentiable(torch.autograd.Function):
     """`_products` with its gradient. Below, d_x is the gradient of the loss with respect to x, in the shape of x."""
 
     @staticmethod
     def forward(ctx, e, w, class_proj, feature_proj):
         scores, *inner = _products(e, w, class_proj, feature_proj)
         ctx.save_for_backward(e, w, class_proj, feature_proj, *inner)
-        return scores
+        _, mixed, _, a_pos, *_ = inner
+        ctx.mark_non_differentiable(mixed, a_pos)
+        ctx.set_materialize_grads(False)
+        return scores, mixed, a_pos
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_scores):
+    def backward(ctx, d_scores, *_):
+        if d_scores is None:
+            return None, None, None, None
         e, w, class_proj, feature_proj, a_cls, mixed, w_adj, a_pos, v, g = ctx.saved_tensors
         d_scores = d_scores.transpose(1, 2)  # (B, K, P)
         d_g = torch.bmm(d_scores, a_pos.transpose(1, 2))  # (B, K, K)

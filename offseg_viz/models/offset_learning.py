@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from offseg_viz.errors import ModelError
-from offseg_viz.models.aligned_scores import aligned_scores
+from offseg_viz.models.aligned_scores import AlignedScores
 
 POSITIONS_AT_A_TIME = 2**14
 """On a CPU, images of a batch go through in groups of at most so many positions, at least one image at a time: memory
@@ -69,6 +69,7 @@ class OffsetLearning(nn.Module):
         self.feature_offset_proj = nn.Linear(channels, channels, bias=False)
         self.norm = nn.LayerNorm(num_classes) if norm else None
         self.bias = nn.Parameter(torch.zeros(num_classes)) if bias else None
+        self.aligned_scores = AlignedScores()
         for weight in (self.class_embedding, self.class_offset_proj.weight, self.feature_offset_proj.weight):
             nn.init.trunc_normal_(weight, std=0.02)
 
@@ -97,7 +98,9 @@ class OffsetLearning(nn.Module):
             images = max(1, POSITIONS_AT_A_TIME // max(1, e.shape[2]))
             pieces = e.split(images) if images < e.shape[0] else pieces
         projections = self.class_offset_proj.weight, self.feature_offset_proj.weight
-        logits = [self._logits(aligned_scores(piece, self.class_embedding, *projections)) for piece in pieces]
+        logits = [
+            self._logits(self.aligned_scores(piece, self.class_embedding, *projections).scores) for piece in pieces
+        ]
         # Joined as (b, K, P) the logits become contiguous, which resizing them later needs to be fast.
         return torch.cat([piece.transpose(1, 2) for piece in logits]).unflatten(2, feature.shape[2:])  # (B, K, h, w)
 

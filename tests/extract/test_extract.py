@@ -116,10 +116,9 @@ def test_offsets_are_those_of_the_equations_for_either_dtype():
     feature = torch.randn(1, 256, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = head.refinement(feature)
-    e = feature[0].flatten(1).T
-    projections = head.class_offset_proj.weight, head.feature_offset_proj.weight
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
-        found = offsets(*(x.to(dtype) for x in (e, head.class_embedding, *projections)))
+        head.to(dtype)
+        found = offsets(head, feature[0].flatten(1).T.to(dtype), head.class_embedding)
         scale = expected.class_offset.abs().max()
         for mine, theirs in zip(found, (expected.class_offset[0], expected.feature_offset[0]), strict=True):
             assert mine.dtype == dtype and not mine.requires_grad
