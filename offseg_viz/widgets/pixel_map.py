@@ -1,7 +1,7 @@
 """`PixelMap`: one map over its photograph on a small canvas of our own, with a cell to be selected.
 
-One byte a grid cell crosses the wire; colours and enlargement are done in the browser (`pixel_map.js`). Nothing is
-loaded from a network.
+One byte a grid cell crosses the wire; colours, enlargement, contours and zoom are done in the browser
+(`pixel_map.js`). Nothing is loaded from a network.
 """
 
 from io import BytesIO
@@ -35,10 +35,14 @@ _CSS = """
 class PixelMap(anywidget.AnyWidget):
     """A map (y, x) or a bare photograph on a canvas; a click or the arrow keys select a grid cell.
 
+    Wheel (once the canvas has been clicked) or ``+`` and ``-`` zoom, dragging moves a zoomed picture, ``0`` shows all
+    of it, Escape clears the selection.
+
     Parameters
     ----------
     map : DataArray (y, x), optional
-        A float map or an integer map of classes, as for `plot_map`; without it the photograph alone is shown.
+        A float map or an integer map of classes, as for `plot_map`, or colours (y, x, rgb) uint8; without it the
+        photograph alone is shown.
     over : Dataset
         The record it was made from.
     title : str
@@ -48,12 +52,26 @@ class PixelMap(anywidget.AnyWidget):
 
     Attributes
     ----------
-    selected : list
-        ``[row, col]`` of the selected grid cell, ``[]`` for none; both ways between browser and Python.
+    selected, hovered : list
+        ``[row, col]`` of the selected grid cell and of the one under the pointer, ``[]`` for none. Both can be set;
+        `hovered` follows the pointer while `hover` is true.
     opacity : float
         Of the map over its photograph, 0 to 1.
     smooth : bool
         Bilinear enlargement in place of visible cells.
+    levels : list of float
+        Values at which contours are drawn.
+    part : list of float
+        Top, left, bottom and right of what is shown of the picture, in its pixels; ``[]`` for all of it. Link it
+        between maps with `traitlets.link` or `ipywidgets.jslink`, and they zoom together.
+    lit : bytes
+        One byte a cell, row by row; the other cells are darkened where it is not empty.
+    drawing : bool
+        While true, dragging draws round a region.
+    region : bytes
+        One byte a cell, 1 within the region that was drawn; empty for none.
+    arrows : list of [x, y, x, y]
+        Drawn from the first place to the second, in pixels of the picture.
     """
 
     _esm = Path(__file__).with_name("pixel_map.js")
@@ -73,17 +91,27 @@ class PixelMap(anywidget.AnyWidget):
     opacity = traitlets.Float(theme.MAP_OPACITY, min=0, max=1).tag(sync=True)
     smooth = traitlets.Bool(False).tag(sync=True)
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
+    hover = traitlets.Bool(False).tag(sync=True)
+    hovered = traitlets.List(traitlets.Int()).tag(sync=True)
+    levels = traitlets.List(traitlets.Float()).tag(sync=True)
+    part = traitlets.List(traitlets.Float()).tag(sync=True)
+    lit = traitlets.Bytes().tag(sync=True)
+    drawing = traitlets.Bool(False).tag(sync=True)
+    region = traitlets.Bytes().tag(sync=True)
+    arrows = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
 
     def __init__(
         self,
         map: xr.DataArray | None = None,
         *,
-        over: xr.Dataset,
+        over: xr.Dataset | None = None,
         title: str = "",
         limits: tuple[float, float] | None = None,
     ):
-        super().__init__()
-        self.show(map, over=over, title=title, limits=limits)
+        super().__init__(title=title)
+        self._over = None
+        if over is not None:
+            self.show(map, over=over, title=title, limits=limits)
 
     def show(
         self,
@@ -96,19 +124,23 @@ class PixelMap(anywidget.AnyWidget):
     ) -> None:
         """Show another map in place; what did not change does not cross the wire again.
 
-        `message` stands below the picture, for a panel that has
-        nothing to show. A map that does not fit `over` raises `RecordError`.
+        `message` stands below the picture, for a panel that has nothing to show. A map that does not fit `over` raises
+        `RecordError`.
         """
-        reference = over["logits"].isel(cls=0, drop=True) if map is None else map
-        grid.check_map(reference, over, title or "map")
+        colored = map is not None and "rgb" in map.dims
+        reference = over["feature"].isel(channel=0, drop=True) if map is None else map[..., 0] if colored else map
+        if map is not None and not colored:
+            grid.check_map(map, over, title or "map")
         with self.hold_sync():
-            self.image = encoded_photograph(over)
+            if over is not self._over:
+                self._over = over
+                self.image = encoded_photograph(over)
             self.size = [round(edge) for edge in grid.picture_size(reference, over)]
             self.extent = list(grid.extent(reference, over))
             self.shape = [over.sizes["y"], over.sizes["x"]]
             self.title, self.message, self.empty_name = title, message, grid.empty_name(reference)
-            if map is None:
-                self.cells, self.limits, self.names = b"", [], []
+            if map is None or colored:
+                self.cells, self.limits, self.names = b"" if map is None else map.values.tobytes(), [], []
             elif grid.is_class_map(map):
                 classes = grid.own_classes(map) or class_list(over)
                 table = np.zeros((256, 4), dtype=np.uint8)
@@ -119,6 +151,17 @@ class PixelMap(anywidget.AnyWidget):
                 limits = limits if limits is not None else grid.color_limits([map])
                 self.cells, self.table = cell_bytes(map, limits), theme.lookup_table(grid.colors_for(limits)).tobytes()
                 self.limits, self.names = [float(limits[0]), float(limits[1])], []
+
+    def show_picture(self, picture: np.ndarray, *, title: str, message: str = "") -> None:
+        """Show any picture (height, width, 3) uint8 without a grid: nothing can be selected, but `arrows` drawn."""
+        with self.hold_sync():
+            self._over, self.image = None, encoded(picture, "PNG")
+            self.size, self.extent, self.shape = list(picture.shape[:2]), [0, 0, *picture.shape[:2]], [0, 0]
+            self.title, self.message, self.cells, self.limits, self.names = title, message, b"", [], []
+
+    def close(self) -> None:
+        self._over = None
+        super().close()
 
 
 def cell_bytes(map: xr.DataArray, limits: tuple[float, float]) -> bytes:
@@ -131,8 +174,11 @@ def cell_bytes(map: xr.DataArray, limits: tuple[float, float]) -> bytes:
 
 def encoded_photograph(record: xr.Dataset) -> bytes:
     """The photograph of a record as the bytes of a JPEG file, empty where the record has none."""
-    if "image" not in record:
-        return b""
+    return encoded(record["image"].values, "JPEG") if "image" in record else b""
+
+
+def encoded(picture: np.ndarray, format: str) -> bytes:
+    """A picture (height, width, 3) uint8 as the bytes of a JPEG or PNG file."""
     buffer = BytesIO()
-    Image.fromarray(record["image"].values).save(buffer, format="JPEG", quality=88)
+    Image.fromarray(picture).save(buffer, format=format, quality=88)
     return buffer.getvalue()
