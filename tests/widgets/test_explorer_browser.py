@@ -1,24 +1,11 @@
 """The explorer in a real JupyterLab and browser: clicks, keys and pickers do what they say."""
 
-import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
 
-import nbformat
-import pytest
+from lab import needs_chromium
 
-from offseg_viz.record import save_record
+pytestmark = needs_chromium
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
-
-QUIET_BROWSER = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync""".split()
 CODE = """
 from pathlib import Path
 from offseg_viz.record import load_record
@@ -28,78 +15,10 @@ explorer
 """
 
 
-@pytest.fixture
-def lab(tmp_path, records):
-    """Address of a JupyterLab of its own with a notebook `look.ipynb`; killed afterwards whatever happens."""
-    work = tmp_path / "work"
-    for record in records:
-        save_record(record, work / "records" / record.attrs["sample"])
-    cells = [nbformat.v4.new_code_cell(CODE.strip()), nbformat.v4.new_markdown_cell("A cell below.")]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), work / "look.ipynb")
-    home = tmp_path / "home"
-    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
-        *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", "--LabApp.collaborative=False"),
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        *("--IdentityProvider.token=for-this-test", f"--ServerApp.root_dir={work}"),
-    ]
-    environment = os.environ | folders | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
-    log = (tmp_path / "lab.log").open("w")
-    server = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=log, start_new_session=True)
-    try:
-        yield _address(server, home / "runtime", tmp_path / "lab.log")
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
-        log.close()
-
-
-def _address(server, runtime, log) -> str:
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline and server.poll() is None:
-        for path in runtime.glob("jpserver-*.json"):
-            try:
-                return json.loads(path.read_text())["url"]
-            except (json.JSONDecodeError, KeyError):  # being written
-                pass
-        time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
-
-
-@pytest.fixture
-def page(lab, tmp_path):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "browser", executable_path=CHROMIUM, args=QUIET_BROWSER, viewport={"width": 1400, "height": 1100}
-        )
-        try:
-            page = browser.new_page()
-            page.set_default_timeout(30_000)
-            page.elsewhere = []
-            page.on(
-                "request", lambda r: None if r.url.startswith((lab, "data:", "blob:")) else page.elsewhere.append(r.url)
-            )
-            page.goto(f"{lab}lab/tree/look.ipynb?token=for-this-test")
-            page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-            page.wait_for_function(
-                "() => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel"
-            )
-            page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-            yield page
-        finally:
-            browser.close()
-
-
-def test_click_keys_and_pickers(page, records, tmp_path):
+def test_click_keys_and_pickers(open_notebook, records, tmp_path):
     from playwright.sync_api import expect
+
+    page = open_notebook(CODE, records)
 
     canvases = page.locator("canvas.offseg-map-canvas")
     expect(canvases).to_have_count(5)
@@ -159,4 +78,4 @@ def test_click_keys_and_pickers(page, records, tmp_path):
     page.get_by_label("Image").focus()
     page.keyboard.press("Tab")
     expect(page.get_by_label("Class")).to_be_focused()
-    assert page.elsewhere == []
+    assert page.elsewhere == [] and page.problems == []

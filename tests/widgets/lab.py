@@ -1,0 +1,111 @@
+"""A real JupyterLab and a real browser for tests: started once, a notebook and a page for every test."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import pytest
+import xarray as xr
+
+from offseg_viz.record import save_record
+
+CHROMIUM = shutil.which("chromium")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: apt-get install chromium")
+
+QUIET_BROWSER = """--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync --use-angle=swiftshader --enable-unsafe-swiftshader""".split()
+TOKEN = "for-this-test"
+
+
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[str]:
+    """Address of a JupyterLab that serves `folder` / work, with settings of its own; killed whatever happens."""
+    work, home = folder / "work", folder / "home"
+    work.mkdir()
+    folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
+        *("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", "--LabApp.collaborative=False"),
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        *(f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={work}"),
+    ]
+    environment = os.environ | folders | {"HOME": str(home), "IPYTHONDIR": str(home / "ipython")}
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, cwd=work, stdout=log, stderr=log, start_new_session=True)
+        try:
+            yield _address(server, home / "runtime", folder / "lab.log")
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait(10)
+
+
+def _address(server, runtime: Path, log: Path) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        for path in runtime.glob("jpserver-*.json"):
+            try:
+                return json.loads(path.read_text())["url"]
+            except (json.JSONDecodeError, KeyError):  # being written
+                pass
+        time.sleep(0.1)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator:
+    """A browser window of 1400 x 1100 pixels, with software WebGL."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        window = playwright.chromium.launch_persistent_context(
+            folder / "browser", executable_path=CHROMIUM, args=QUIET_BROWSER, viewport={"width": 1400, "height": 1100}
+        )
+        try:
+            yield window
+        finally:
+            window.close()
+
+
+def write_notebook(path: Path, cells: str | list[str], records: Iterable[xr.Dataset] = ()) -> None:
+    """A notebook of code cells, with records beside it, each under its sample's name in `records`."""
+    for record in records:
+        save_record(record, path.parent / "records" / record.attrs["sample"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [cells] if isinstance(cells, str) else cells
+    made = [nbformat.v4.new_code_cell(code.strip()) for code in cells] + [nbformat.v4.new_markdown_cell("A cell below.")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
+
+
+def open_page(window, address: str, notebook: str):
+    """A page with the notebook, all its cells started; `problems` are console errors, `elsewhere` requests beyond."""
+    page = window.new_page()
+    page.set_default_timeout(40_000)
+    page.problems, page.elsewhere = [], []
+    page.on("console", lambda message: page.problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    at_home = (address, "data:", "blob:", "about:")
+    page.on("request", lambda r: None if r.url.startswith(at_home) else page.elsewhere.append(r.url))
+    page.goto(f"{address}lab/tree/{notebook}?token={TOKEN}&reset")
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel")
+    page.problems.clear()  # what JupyterLab itself says while it starts
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    return page
+
+
+def stop_kernel(page) -> None:
+    """End the kernel of the notebook in the page, so that the next one has the machine for itself."""
+    page.evaluate("() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.shutdown()")
