@@ -1,14 +1,18 @@
-"""What the explorer shows of a collection of records: computed when asked for, kept for the last few images only."""
+"""What the explorer shows of the records of a model: computed when asked for, kept for the last few images only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
+from offseg_viz.analyze.alignment import alignment
+from offseg_viz.analyze.attention import class_attention
 from offseg_viz.analyze.offsets import offset_magnitude
+from offseg_viz.analyze.quality import class_iou
 from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
@@ -17,11 +21,12 @@ from offseg_viz.record import has_offsets, refuse_queries
 
 DIFFERENCE = "aligned - initial"
 STAGE_CHOICES = ("initial", "aligned", DIFFERENCE)
+PER_PIXEL = "none: the record is of a per-pixel model"
 _KEPT_IMAGES = 2
 
 
-class View(NamedTuple):
-    """One panel: its map (None where there is nothing to show, which `message` explains) and how to draw it."""
+class Panel(NamedTuple):
+    """A map (None where there is nothing to show, which `message` explains) and how to draw it."""
 
     title: str
     map: xr.DataArray | None
@@ -53,7 +58,9 @@ class AlignmentViews:
         self.similarity = lru_cache(maxsize=3 * _KEPT_IMAGES)(self._similarity)
         self.prediction = lru_cache(maxsize=3 * _KEPT_IMAGES)(self._prediction)
         self.offset = lru_cache(maxsize=2 * _KEPT_IMAGES)(self._offset)
-        self.limits = lru_cache(maxsize=2 * _KEPT_IMAGES)(self._limits)
+        self.attention = lru_cache(maxsize=_KEPT_IMAGES)(self._attention)
+        self.limits = lru_cache(maxsize=_KEPT_IMAGES)(self._limits)
+        self.measures = lru_cache(maxsize=_KEPT_IMAGES)(self._measures)
 
     def _record(self, image: str) -> xr.Dataset:
         record = self._records[self.ids.index(image)]
@@ -81,30 +88,58 @@ class AlignmentViews:
     def _offset(self, image: str, relative: bool) -> xr.DataArray:
         return offset_magnitude(self.record(image), "feature", relative=relative)
 
-    def _limits(self, image: str, difference: bool) -> tuple[float, float]:
-        """One colour scale for all classes and both stages of an image, and one for their differences."""
-        stages = (DIFFERENCE,) if difference else ("initial", "aligned")
-        low, high = grid.color_limits([self.similarity(image, stage) for stage in stages])
+    def _attention(self, image: str) -> xr.DataArray:
+        return class_attention(self.record(image))
+
+    def _limits(self, image: str) -> tuple[float, float]:
+        """One colour scale for all classes, both stages and their difference."""
+        low, high = grid.color_limits([self.similarity(image, stage) for stage in STAGE_CHOICES])
         reach = max(abs(low), abs(high))
         return -reach, reach
 
-    def panels(self, image: str, stage: str, cls: str) -> dict[str, View]:
-        """The five panels, by what they show: photograph, label, prediction, similarity, offset."""
-        record, difference = self.record(image), stage == DIFFERENCE
-        label = record["label"] if "label" in record else None
-        similarity = self.similarity(image, stage).sel(cls=cls, drop=True)
-        changed = "prediction, where it changed" if difference else f"prediction, {stage}"
-        panels = {
-            "photograph": View("photograph", None, message="" if "image" in record else "the record has no photograph"),
-            "label": View("label", label, message="" if label is not None else "the record has no label"),
-            "prediction": View(changed, self.prediction(image, stage)),
-            "similarity": View(f"cosine similarity to {cls}, {stage}", similarity, self.limits(image, difference)),
+    def _measures(self, image: str) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """`class_iou` and `alignment` of this image alone; None without labelled pixels."""
+        record = self.record(image)
+        if "label" not in record or (record["label"] == IGNORE_INDEX).all():
+            return None
+        return class_iou([record]), alignment([record])
+
+    def panels(self, image: str, stage: str, cls: str) -> dict[str, Panel]:
+        """The six panels, by what they show: photograph, label, prediction, similarity, offset, attention."""
+        record = self.record(image)
+        found = {"photograph": Panel("photograph", None), "label": Panel("label", record.get("label"))}
+        for name, variable in (("photograph", "image"), ("label", "label")):
+            if variable not in record:
+                found[name] = Panel(name, None, message=f"the record has no {name}")
+        title = "prediction, where it changed" if stage == DIFFERENCE else f"prediction, {stage}"
+        found["prediction"] = Panel(title, self.prediction(image, stage))
+        of_class = {
+            "similarity": f"cosine to {cls}, {stage}",
+            "attention": f"class attention of {cls}",
         }
-        if has_offsets(record):
-            panels["offset"] = View("feature offset |dE| / |E|", self.offset(image, True))
+        if cls not in record["cls"].values:
+            none = f"none: {record.attrs['model']} has no class {cls}"
+            found |= {name: Panel(title, None, message=none) for name, title in of_class.items()}
         else:
-            panels["offset"] = View("feature offset", None, message="none: the record is of a per-pixel model")
-        return panels
+            similarity = self.similarity(image, stage).sel(cls=cls, drop=True)
+            found["similarity"] = Panel(of_class["similarity"], similarity, self.limits(image))
+        offsets = {"offset": "feature offset |dE| / |E|", "attention": of_class["attention"]}
+        if not has_offsets(record):
+            return found | {name: Panel(title, None, message=PER_PIXEL) for name, title in offsets.items()}
+        found["offset"] = Panel(offsets["offset"], self.offset(image, True))
+        if "attention" not in found:
+            found["attention"] = Panel(of_class["attention"], self.attention(image).sel(cls=cls, drop=True))
+        return found
+
+
+def views_by_model(records: Iterable[xr.Dataset] | Mapping[str, Iterable[xr.Dataset]]) -> dict[str, AlignmentViews]:
+    """The views of every model: of a mapping of names to records, or of the records of one, named after it."""
+    if isinstance(records, Mapping) and not isinstance(records, xr.Dataset):
+        if not records:
+            raise RecordError("found no model, needed at least one: a mapping of names to records")
+        return {str(name): AlignmentViews(of_one) for name, of_one in records.items()}
+    views = AlignmentViews(records)
+    return {str(views.record(views.ids[0]).attrs["model"]): views}
 
 
 def _numbered(names: list[str]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""`AlignmentExplorer`: choose an image, a class and a stage; five linked panels; a click gives a pixel's numbers."""
+"""`AlignmentExplorer`: choose an image, a class, a stage and models; linked panels; a click gives a pixel's numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import ipywidgets
 import numpy as np
@@ -9,121 +9,171 @@ import xarray as xr
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError, UnknownNameError
-from offseg_viz.plot import grid
+from offseg_viz.plot import grid, theme
 from offseg_viz.plot.maps import plot_panels
 from offseg_viz.plot.summary import class_shares, value_range
 from offseg_viz.record import class_list
-from offseg_viz.widgets.alignment_views import STAGE_CHOICES, AlignmentViews
+from offseg_viz.widgets.alignment_views import STAGE_CHOICES, AlignmentViews, Panel, views_by_model
+from offseg_viz.widgets.class_numbers import class_html, class_numbers, class_text
 from offseg_viz.widgets.pixel_map import PixelMap
-from offseg_viz.widgets.readout import PixelNumbers, legend_html, pixel_numbers, readout_html, readout_text
+from offseg_viz.widgets.readout import legend_html, pixel_numbers, readout_html, readout_text
+from offseg_viz.widgets.view import View, shown_errors
 
-PANELS = ("photograph", "label", "prediction", "similarity", "offset")
+IMAGE_PANELS = ("photograph", "label")
+MODEL_PANELS = ("prediction", "similarity", "offset", "attention")
+NO_OTHER = ""
 _STILL_DPI = 72
+_WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "auto", "min_width": "200px"}}
 
 
-class AlignmentExplorer(ipywidgets.VBox):
-    """Photograph, label, prediction, similarity to one class and feature offset of a record, side by side and linked.
+class AlignmentExplorer(View):
+    """Photograph, label, prediction, similarity to one class, feature offset and class attention, linked.
 
-    A click into any panel, or the arrow keys on a focused one, selects a pixel: all panels mark it and a table below
-    lists its label, predictions, cosines to the nearest classes before and after the refinement, and its offset.
-    The similarity panel keeps one colour scale for all classes and both stages of an image, so that classes and stages
-    can be compared by eye. A per-pixel model's record works too and says that it has no offsets.
+    A click into any panel, or the arrow keys on a focused one, selects a pixel: all panels mark it and a table lists
+    its label, predictions, cosines to the nearest classes before and after the refinement, and its offset. A second
+    table has the figures of the chosen class in this image. Zoom and pan are common to all panels. The similarity panel
+    keeps one colour scale for all classes, both stages and their difference, so that they can be compared by eye. A
+    second model can be shown below the first, on the same image. Records without offsets, label or photograph work too
+    and say what they lack.
 
     Parameters
     ----------
-    records : RecordStore or iterable of records
-        Read one image at a time.
+    records : RecordStore, iterable of records, or mapping of model names to either
+        Read one image at a time. Of several models the images that all of them have are shown.
     image, cls : str, optional
         Where to begin: the first image and its most frequent class.
     stage : {"initial", "aligned", "aligned - initial"}
+    model, other : str, optional
+        The model that is shown, by default the first, and one to be compared with it.
     pixel : (y, x), optional
 
     Attributes
     ----------
-    image, cls, stage : str
-        The choices; they can be set, and the panels follow.
+    image, cls, stage, model, other : str
+        The choices; they can be set, and the panels follow. `other` is "" for none.
     pixel : (y, x) or None
         The selected position in pixels of the image; after a click, the centre of the grid cell.
+    opacity : float
+        Of the maps over the photograph, 0 to 1.
+    smooth, contours : bool
+        Bilinear enlargement in place of visible cells; lines at a quarter, half and three quarters of a colour scale.
 
     Raises
     ------
     UnknownNameError
-        If an image, class or stage is set that is not there; the message lists those that are.
+        If an image, class, stage or model is set that is not there; the message lists those that are.
     RecordError
-        If there is no record, or `pixel` lies outside of the image.
+        If there is no record, no image that all models have, or `pixel` lies outside of the image.
     """
 
     image = traitlets.Unicode()
     cls = traitlets.Unicode()
     stage = traitlets.Unicode("aligned")
+    model = traitlets.Unicode()
+    other = traitlets.Unicode(NO_OTHER)
     pixel = traitlets.Any(None)
+    opacity = traitlets.Float(theme.MAP_OPACITY, min=0, max=1)
+    smooth = traitlets.Bool(False)
+    contours = traitlets.Bool(False)
 
     def __init__(
         self,
-        records: Iterable[xr.Dataset],
+        records: Iterable[xr.Dataset] | Mapping[str, Iterable[xr.Dataset]],
         *,
         image: str | None = None,
         cls: str | None = None,
         stage: str = "aligned",
+        model: str | None = None,
+        other: str | None = None,
         pixel: tuple[float, float] | None = None,
     ):
-        self._views = AlignmentViews(records)
-        self._ready = False
-        first = image if image is not None else self._views.ids[0]
-        self._check_image(first)
-        record = self._views.record(first)
-        names = class_list(record).names
-        wide = {"style": {"description_width": "initial"}, "layout": ipywidgets.Layout(width="auto", min_width="220px")}
-        self._image_picker = ipywidgets.Dropdown(options=self._views.ids, value=first, description="Image", **wide)
-        self._cls_picker = ipywidgets.Dropdown(options=names, description="Class", **wide)
+        self._views = views_by_model(records)
+        self._ids = _common_images(self._views)
+        models = list(self._views)
+        first, shown = image if image is not None else self._ids[0], model if model is not None else models[0]
+        self._check("image", first, self._ids)
+        self._check("model", shown, models)
+        record = self._views[shown].record(first)
+        self._image_picker = ipywidgets.Dropdown(options=self._ids, value=first, description="Image", **_WIDE)
+        self._cls_picker = ipywidgets.Dropdown(options=class_list(record).names, description="Class", **_WIDE)
         self._stage_picker = ipywidgets.ToggleButtons(
             options=STAGE_CHOICES,
             value="aligned",
             description="Stage",
             style={"description_width": "initial", "button_width": "10.5em"},
         )
-        self._panels = {name: PixelMap(over=record, title=name) for name in PANELS}
-        self._legend = ipywidgets.HTML()
-        self._readout = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="150px", margin="6px 0 0 0"))
-        row = ipywidgets.Layout(flex_flow="row wrap", grid_gap="4px 20px", align_items="center")
-        columns = ipywidgets.Layout(
-            grid_template_columns="repeat(auto-fill, minmax(290px, 1fr))", grid_gap="12px 18px", margin="6px 0"
+        self._model_picker = ipywidgets.Dropdown(options=models, value=shown, description="Model", **_WIDE)
+        others = [("none", NO_OTHER), *((name, name) for name in models)]
+        self._other_picker = ipywidgets.Dropdown(options=others, value=NO_OTHER, description="Beside it", **_WIDE)
+        self._opacity_slider = ipywidgets.FloatSlider(min=0, max=1, step=0.05, description="Opacity", readout=False)
+        self._opacity_slider.layout.width = "210px"
+        self._smooth_box = ipywidgets.Checkbox(description="Smooth", indent=False, layout={"width": "auto"})
+        self._contour_box = ipywidgets.Checkbox(description="Contours", indent=False, layout={"width": "auto"})
+        self._alone = ipywidgets.HTML(
+            f'<span style="color:{theme.QUIET};font-size:12px">one model here; a mapping of names compares two</span>'
         )
+        self._panels = {name: PixelMap(over=record, title=name) for name in (*IMAGE_PANELS, *MODEL_PANELS)}
+        self._other_panels = {name: PixelMap(title=name) for name in MODEL_PANELS}
+        self._legend, self._class_readout, self._readout = (ipywidgets.HTML() for _ in range(3))
+        row = {"flex_flow": "row wrap", "grid_gap": "4px 18px", "align_items": "center"}
+        columns = {"grid_template_columns": "repeat(auto-fill, minmax(270px, 1fr))", "grid_gap": "12px 18px"}
+        shared = [*(self._panels[name] for name in IMAGE_PANELS), self._class_readout, self._readout]
+        own = [self._panels[name] for name in MODEL_PANELS]
+        top, first_row, self._other_row = (
+            ipywidgets.GridBox(parts, layout={**columns, "margin": "3px 0"})
+            for parts in (shared, own, list(self._other_panels.values()))
+        )
+        controls = [self._image_picker, self._cls_picker, self._stage_picker]
+        looks = [self._model_picker, self._other_picker, self._opacity_slider, self._smooth_box, self._contour_box]
         super().__init__(
-            children=[
-                ipywidgets.HBox([self._image_picker, self._cls_picker, self._stage_picker], layout=row),
-                ipywidgets.GridBox([*self._panels.values(), self._readout], layout=columns),
+            [
+                ipywidgets.HBox(controls, layout=row),
+                ipywidgets.HBox([*looks, self._alone] if len(models) == 1 else looks, layout=row),
+                *(top, first_row, self._other_row),
                 self._legend,
             ]
         )
-        self.image = first
-        self.cls = cls if cls is not None else _most_frequent(record, self._views.prediction(first, "initial"))
-        self.stage = stage
-        self.pixel = pixel
-        for picker, trait in ((self._image_picker, "image"), (self._cls_picker, "cls"), (self._stage_picker, "stage")):
+        self._other_picker.disabled = self._model_picker.disabled = len(models) == 1
+        self.image, self.model = first, shown
+        self.cls = cls if cls is not None else _most_frequent(record, self._shown.prediction(first, "initial"))
+        self.stage, self.pixel, self.other = stage, pixel, NO_OTHER if other is None else other
+        for picker, trait in (
+            *((self._image_picker, "image"), (self._cls_picker, "cls"), (self._stage_picker, "stage")),
+            *((self._model_picker, "model"), (self._other_picker, "other")),
+            *((self._opacity_slider, "opacity"), (self._smooth_box, "smooth"), (self._contour_box, "contours")),
+        ):
             traitlets.link((self, trait), (picker, "value"))
-        for panel in self._panels.values():
+        maps = [*self._panels.values(), *self._other_panels.values()]
+        for panel in maps:
             panel.observe(self._select, names="selected")
+            traitlets.dlink((self, "opacity"), (panel, "opacity"))
+            traitlets.dlink((self, "smooth"), (panel, "smooth"))
+        for panel in maps[1:]:
+            ipywidgets.jslink((maps[0], "part"), (panel, "part"))
         self._ready = True
-        self._show_panels()
-        self._show_pixel()
+        self._show()
 
-    @traitlets.validate("image")
-    def _valid_image(self, proposal):
-        return self._check_image(proposal.value)
+    @property
+    def _shown(self) -> AlignmentViews:
+        return self._views[self.model]
 
-    @traitlets.validate("cls")
-    def _valid_cls(self, proposal):
-        names = class_list(self._views.record(self.image)).names
-        if proposal.value not in names:
-            raise UnknownNameError("class", proposal.value, names)
-        return proposal.value
+    @traitlets.validate("image", "model", "cls", "stage", "other")
+    def _valid_name(self, proposal):
+        name = proposal.trait.name
+        valid = {
+            "image": self._ids,
+            "model": tuple(self._views),
+            "other": (NO_OTHER, *self._views),
+            "stage": STAGE_CHOICES,
+        }
+        choices = valid[name] if name != "cls" else class_list(self._shown.record(self.image)).names
+        return self._check("class" if name == "cls" else name.replace("other", "model"), proposal.value, choices)
 
-    @traitlets.validate("stage")
-    def _valid_stage(self, proposal):
-        if proposal.value not in STAGE_CHOICES:
-            raise UnknownNameError("stage", proposal.value, STAGE_CHOICES)
-        return proposal.value
+    @staticmethod
+    def _check(what: str, value: str, valid: Iterable[str]) -> str:
+        if value not in valid:
+            raise UnknownNameError(what, value, tuple(name for name in valid if name))
+        return value
 
     @traitlets.validate("pixel")
     def _valid_pixel(self, proposal):
@@ -133,128 +183,175 @@ class AlignmentExplorer(ipywidgets.VBox):
             y, x = map(float, proposal.value)
         except (TypeError, ValueError):
             raise RecordError(f"pixel is {proposal.value!r}, needed (y, x) in pixels of the image, or None") from None
-        top, left, bottom, right = self._extent()
+        top, left, bottom, right = _extent(self._shown.record(self.image))
         if not (top <= y < bottom and left <= x < right):
             inside = f"{top:g} <= y < {bottom:g} and {left:g} <= x < {right:g}"
             raise RecordError(f"pixel (y, x) = ({y:g}, {x:g}) lies outside of {self.image}; needed {inside}")
         return y, x
 
-    def _check_image(self, name: str) -> str:
-        if name not in self._views.ids:
-            raise UnknownNameError("image", name, self._views.ids)
-        return name
-
-    @traitlets.observe("image")
-    def _image_changed(self, change):
+    @traitlets.observe("image", "model")
+    @shown_errors
+    def _record_changed(self, change):
         if not self._ready:
             return
-        record, chosen, position = self._views.record(self.image), self.cls, self.pixel
+        record, chosen, position = self._shown.record(self.image), self.cls, self.pixel
         self._ready = False
-        names = class_list(record).names
-        if tuple(self._cls_picker.options) != names:
-            self._cls_picker.options = names
-            self.cls = chosen if chosen in names else names[0]
-        top, left, bottom, right = self._extent()
-        if position is not None and not (position[0] < bottom and position[1] < right):
-            self.pixel = None
-        self._ready = True
-        self._show_panels()
-        self._show_pixel()
+        try:
+            names = class_list(record).names
+            if tuple(self._cls_picker.options) != names:
+                self._cls_picker.options = names
+                self.cls = chosen if chosen in names else names[0]
+            _, _, bottom, right = _extent(record)
+            if position is not None and not (position[0] < bottom and position[1] < right):
+                self.pixel = None
+        finally:
+            self._ready = True
+        if change.name == "image":
+            self._panels["photograph"].part = []
+        self._show()
 
-    @traitlets.observe("cls", "stage")
+    @traitlets.observe("cls", "stage", "other", "contours")
+    @shown_errors
     def _choice_changed(self, change):
         if self._ready:
-            self._show_panels()
-            self._show_pixel()
+            self._show()
 
     @traitlets.observe("pixel")
+    @shown_errors
     def _pixel_changed(self, change):
         if self._ready:
             self._show_pixel()
 
+    @shown_errors
     def _select(self, change):
+        if not self._ready:
+            return
+        record = self._record_of(change.owner)
         if not change.new:
             self.pixel = None
-        elif list(change.new) != list(self._cell() or ()):
-            record, (row, col) = self._views.record(self.image), change.new
+        elif list(change.new) != list(_cell(record, self.pixel)):
+            row, col = change.new
             self.pixel = (float(record["y"][row]), float(record["x"][col]))
 
-    def _extent(self) -> tuple[float, float, float, float]:
-        record = self._views.record(self.image)
-        return grid.extent(record["logits"].isel(cls=0), record)
+    def _record_of(self, panel: PixelMap) -> xr.Dataset:
+        views = self._views[self.other] if panel in self._other_panels.values() else self._shown
+        return views.record(self.image)
 
-    def _cell(self) -> tuple[int, int] | None:
-        """Grid cell of the selected pixel."""
-        if self.pixel is None:
-            return None
-        record, (top, left, bottom, right) = self._views.record(self.image), self._extent()
-        row = int((self.pixel[0] - top) / (bottom - top) * record.sizes["y"])
-        col = int((self.pixel[1] - left) / (right - left) * record.sizes["x"])
-        return row, col
+    def _models(self) -> dict[str, tuple[AlignmentViews, dict[str, PixelMap]]]:
+        """The models that are shown, with their views and maps."""
+        shown = {self.model: (self._shown, self._panels)}
+        return (
+            shown
+            if self.other in (NO_OTHER, self.model)
+            else shown | {self.other: (self._views[self.other], self._other_panels)}
+        )
 
-    def _numbers(self) -> PixelNumbers | None:
-        cell = self._cell()
-        return None if cell is None else pixel_numbers(self._views, self.image, cell, self.cls)
+    def _panels_of(self, name: str, views: AlignmentViews) -> dict[str, Panel]:
+        """The panels of a model; where there are two, titles name it and their similarities share a scale."""
+        panels, models = views.panels(self.image, self.stage, self.cls), self._models()
+        if len(models) == 1:
+            return panels
+        reach = max(shown.limits(self.image)[1] for shown, _ in models.values())
+        panels["similarity"] = panels["similarity"]._replace(limits=(-reach, reach))
+        titled = {key: panels[key]._replace(title=f"{name}: {panels[key].title}") for key in MODEL_PANELS}
+        return panels | titled if name == self.model else titled
 
-    def _show_panels(self) -> None:
-        record = self._views.record(self.image)
-        for name, view in self._views.panels(self.image, self.stage, self.cls).items():
-            self._panels[name].show(view.map, over=record, title=view.title, limits=view.limits, message=view.message)
-
-        names, colors = self._present_classes()
-        self._legend.value = legend_html(names, colors)
+    def _show(self) -> None:
+        """Bring everything in line with the choices."""
+        models = self._models()
+        for name, (views, maps) in models.items():
+            record = views.record(self.image)
+            for key, panel in self._panels_of(name, views).items():
+                maps[key].show(panel.map, over=record, title=panel.title, limits=panel.limits, message=panel.message)
+                ends = maps[key].limits if self.contours else []
+                maps[key].levels = [ends[0] + (ends[1] - ends[0]) * at for at in (0.25, 0.5, 0.75)] if ends else []
+        numbers = {name: class_numbers(views, self.image, self.cls) for name, (views, _) in models.items()}
+        self._class_readout.value = class_html(numbers, cls=self.cls, image=self.image)
+        self._other_row.children = tuple(self._other_panels.values()) if len(models) == 2 else ()
+        self._legend.value = legend_html(*self._present_classes())
+        self._show_pixel()
 
     def _present_classes(self) -> tuple[list[str], list[str]]:
         """Names and colours of the classes in the label or a prediction of the image, in label order."""
-        record = self._views.record(self.image)
-        maps = [self._views.prediction(self.image, stage).values for stage in ("initial", "aligned")]
+        record = self._shown.record(self.image)
+        maps = [self._shown.prediction(self.image, stage).values for stage in ("initial", "aligned")]
         values = np.unique(np.concatenate(maps + ([record["label"].values] if "label" in record else [])))
         chosen = values[values != IGNORE_INDEX]
         return [str(name) for name in record["cls"].values[chosen]], [str(c) for c in record["color"].values[chosen]]
 
     def _show_pixel(self) -> None:
-        cell = list(self._cell() or ())
-        for panel in self._panels.values():
-            panel.selected = cell
-        self._readout.value = readout_html(self._numbers(), pixel=self.pixel, cls=self.cls)
+        for views, maps in self._models().values():
+            cell = list(_cell(views.record(self.image), self.pixel))
+            for panel in maps.values():
+                panel.selected = cell
+        self._readout.value = readout_html(self._pixel_numbers(), pixel=self.pixel, cls=self.cls)
+
+    def _pixel_numbers(self):
+        cell = _cell(self._shown.record(self.image), self.pixel)
+        return pixel_numbers(self._shown, self.image, cell, self.cls) if cell else None
 
     @property
     def summary(self) -> str:
-        """The state in a few lines of text, rounded: what nbval compares."""
-        views, record = self._views, self._views.record(self.image)
         at = "none" if self.pixel is None else f"(y {self.pixel[0]:.0f}, x {self.pixel[1]:.0f})"
+        models = self._models()
+        beside = f", beside it {self.other}" if len(models) == 2 else ""
         lines = [
-            f"AlignmentExplorer: image {self.image} ({views.ids.index(self.image) + 1} of {len(views.ids)}), "
-            f"class {self.cls}, stage {self.stage}, pixel {at}"
+            f"AlignmentExplorer: image {self.image} ({self._ids.index(self.image) + 1} of {len(self._ids)}), "
+            f"class {self.cls}, stage {self.stage}, pixel {at}, model {self.model}{beside}"
         ]
-        for view in views.panels(self.image, self.stage, self.cls).values():
-            if view.map is None:
-                if view.message:
-                    lines.append(f"  {view.title}: {view.message}")
-            elif grid.is_class_map(view.map):
-                shares = class_shares(view.map.values, class_list(record), empty_name=grid.empty_name(view.map))
-                lines.append(f"  {view.title}: {shares}")
-            else:
-                lines.append(f"  {view.title}: {value_range(view.map.values)}")
-        numbers = self._numbers()
+        for name, (views, _) in models.items():
+            record = views.record(self.image)
+            for panel in self._panels_of(name, views).values():
+                if panel.map is None:
+                    if panel.message:
+                        lines.append(f"  {panel.title}: {panel.message}")
+                elif grid.is_class_map(panel.map):
+                    shares = class_shares(panel.map.values, class_list(record), empty_name=grid.empty_name(panel.map))
+                    lines.append(f"  {panel.title}: {shares}")
+                else:
+                    lines.append(f"  {panel.title}: {value_range(panel.map.values)}")
+            lines.append(f"  {self.cls}, {name}: {class_text(class_numbers(views, self.image, self.cls))}")
+        numbers = self._pixel_numbers()
         return "\n".join(lines if numbers is None else [*lines, f"  pixel: {readout_text(numbers, self.cls)}"])
 
-    def __repr__(self) -> str:
-        return self.summary if self._ready else type(self).__name__
-
     def still(self) -> bytes:
-        """The panels as they are now, as the bytes of a PNG file."""
-        record, views = self._views.record(self.image), self._views.panels(self.image, self.stage, self.cls)
-        maps = {view.title: view.map for view in views.values() if view.map is not None}
+        """The panels as they are now, of the first model, as the bytes of a PNG file."""
+        record, panels = self._shown.record(self.image), self._shown.panels(self.image, self.stage, self.cls)
+        maps = {panel.title: panel.map for panel in panels.values() if panel.map is not None}
         if "image" in record:
             maps = {"photograph": record["image"]} | maps
-        limits = {view.title: view.limits for view in views.values() if view.limits is not None}
+        limits = {panel.title: panel.limits for panel in panels.values() if panel.limits is not None}
         return plot_panels(maps, over=record, limits=limits, mark=self.pixel).png(dpi=_STILL_DPI)
 
-    def _repr_mimebundle_(self, **kwargs) -> dict:
-        """The live widget, a still for where no kernel runs, and the summary."""
-        bundle = super()._repr_mimebundle_(**kwargs) or {}
-        return bundle | {"image/png": self.still(), "text/plain": self.summary}
+    def _release(self) -> None:
+        self._views = {}
+        for panel in self._other_panels.values():  # no parts of this view while one model is shown
+            panel.close()
+
+
+def _common_images(views: Mapping[str, AlignmentViews]) -> tuple[str, ...]:
+    """Images of the first model that all others have too."""
+    first, *others = (each.ids for each in views.values())
+    common = tuple(name for name in first if all(name in ids for ids in others))
+    if not common:
+        raise RecordError(
+            f"found no image that all of {', '.join(views)} have, needed at least one: extract the same samples"
+        )
+    return common
+
+
+def _extent(record: xr.Dataset) -> tuple[float, float, float, float]:
+    return grid.extent(record["feature"].isel(channel=0), record)
+
+
+def _cell(record: xr.Dataset, pixel: tuple[float, float] | None) -> tuple[int, int] | tuple[()]:
+    """Row and column of the grid cell that a position lies in; () without one, or beyond the grid."""
+    if pixel is None:
+        return ()
+    top, left, bottom, right = _extent(record)
+    row = int((pixel[0] - top) / (bottom - top) * record.sizes["y"])
+    col = int((pixel[1] - left) / (right - left) * record.sizes["x"])
+    return (row, col) if 0 <= row < record.sizes["y"] and 0 <= col < record.sizes["x"] else ()
 
 
 def _most_frequent(record: xr.Dataset, predicted: xr.DataArray) -> str:

@@ -182,9 +182,11 @@ function render({ model, el }) {
     pen.fillRect(0, 0, canvas.width, canvas.height);
     pen.translate(-partLeft * zoom, -partTop * zoom);
     const [top, left, bottom, right] = get("extent").map((edge) => edge * zoom);
-    const below = overlay ? grey : photograph;
-    pen.imageSmoothingEnabled = get("smooth") || !overlay;
+    const nothing = !overlay && get("message"); // which says why: a pale picture
+    const below = overlay || nothing ? grey : photograph;
+    pen.globalAlpha = nothing ? 0.35 : 1;
     if (below) pen.drawImage(below, 0, 0, width * zoom, height * zoom);
+    pen.globalAlpha = 1;
     if (overlay) {
       pen.globalAlpha = below ? get("opacity") : 1;
       pen.imageSmoothingEnabled = get("smooth");
@@ -405,7 +407,7 @@ function render({ model, el }) {
     "change:cells change:table change:shape": () => { makeOverlay(); makeContours(); describe(); redraw(); },
     "change:levels change:limits": () => { makeContours(); redraw(); },
     "change:lit change:shape": () => { makeLit(); redraw(); },
-    "change:size change:extent change:opacity change:smooth change:part change:arrows": redraw,
+    "change:size change:extent change:opacity change:smooth change:part change:arrows change:message": redraw,
     "change:selected": () => { describe(); redraw(); },
     "change:title change:limits change:names change:empty_name change:message": describe,
   };

@@ -1,14 +1,9 @@
-"""Fixtures of the browser tests; see `lab.py` beside this file."""
+"""Fixtures of the browser tests; see `tests/lab.py`."""
 
-import sys
 from itertools import count
-from pathlib import Path
 
+import lab
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import lab  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
+import gc
 import re
+import weakref
 
 import numpy as np
 import pytest
 from mask_records import of_queries
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
+from offseg_viz.analyze.alignment import alignment
 from offseg_viz.analyze.offsets import offset_magnitude
 from offseg_viz.analyze.similarity import cosine_similarity
 from offseg_viz.errors import RecordError, UnknownNameError
@@ -12,6 +15,7 @@ from offseg_viz.extract.store import RecordStore, create_store
 from offseg_viz.record import save_record
 from offseg_viz.widgets import AlignmentExplorer
 from offseg_viz.widgets.alignment_views import STAGE_CHOICES, AlignmentViews
+from offseg_viz.widgets.class_numbers import class_html, class_numbers
 from offseg_viz.widgets.readout import PixelNumbers, pixel_numbers, readout_html
 
 
@@ -54,14 +58,14 @@ def test_pickers_and_attributes_follow_each_other(explorer):
     assert (explorer.cls, explorer.stage) == ("tree", "initial")
     explorer.image, explorer.cls = "b", "sky"
     assert (explorer._image_picker.value, explorer._cls_picker.value) == ("b", "sky")
-    assert panel(explorer, "similarity").title == "cosine similarity to sky, initial"
+    assert panel(explorer, "similarity").title == "cosine to sky, initial"
 
 
 def test_the_panels_show_the_analyses(explorer, records):
     record = records[0]
     after = cosine_similarity(aligned_feature(record), aligned_class_embedding(record))
     before = cosine_similarity(record["feature"], record["class_embedding"])
-    views = explorer._views.panels("a", "aligned - initial", "tree")
+    views = explorer._shown.panels("a", "aligned - initial", "tree")
     np.testing.assert_array_equal(views["similarity"].map, (after - before).sel(cls="tree"))
     np.testing.assert_array_equal(views["offset"].map, offset_magnitude(record, relative=True))
     changed = views["prediction"].map.values
@@ -71,15 +75,15 @@ def test_the_panels_show_the_analyses(explorer, records):
     np.testing.assert_array_equal(changed[changed != 255], aligned[initial != aligned])
 
 
-def test_one_scale_for_all_classes_and_both_stages(explorer):
+def test_one_scale_for_all_classes_both_stages_and_their_difference(explorer):
     seen = set()
-    for stage in ("initial", "aligned"):
+    for stage in STAGE_CHOICES:
         for cls in ("sky", "road", "tree"):
             explorer.stage, explorer.cls = stage, cls
             seen.add(tuple(panel(explorer, "similarity").limits))
-    assert len(seen) == 1
-    explorer.stage = "aligned - initial"
-    assert tuple(panel(explorer, "similarity").limits) not in seen
+    [(low, high)] = seen
+    values = [explorer._shown.similarity("a", stage).values for stage in STAGE_CHOICES]
+    assert high == -low == pytest.approx(np.abs(values).max())
 
 
 def test_the_numbers_of_a_pixel(records):
@@ -129,7 +133,7 @@ def test_bad_values_list_the_valid_ones_and_change_nothing(explorer):
         explorer.pixel = "middle"
     assert explorer.summary == before
     with pytest.raises(UnknownNameError, match="Valid: a, b, c"):
-        AlignmentExplorer(explorer._views._records, image="d")
+        AlignmentExplorer(explorer._shown._records, image="d")
 
 
 def test_no_records_and_one_record_are_refused(offset_record):
@@ -147,7 +151,7 @@ def test_an_image_of_another_size(make_record):
 
 def test_windows_of_one_image_are_told_apart(make_record):
     explorer = AlignmentExplorer(make_record("a", seed=seed) for seed in (1, 2))
-    assert explorer._views.ids == ("a", "a (2)")
+    assert explorer._ids == ("a", "a (2)")
 
 
 def test_a_per_pixel_record_says_that_it_has_no_offsets(per_pixel_record):
@@ -171,8 +175,10 @@ def test_a_cell_stores_widget_picture_and_summary(explorer):
     bundle = explorer._repr_mimebundle_()
     assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
     text = bundle["text/plain"]
-    assert text == AlignmentExplorer(explorer._views._records, cls="road", pixel=(10, 22)).summary
-    assert text.startswith("AlignmentExplorer: image a (1 of 3), class road, stage aligned, pixel (y 10, x 22)\n")
+    assert text == AlignmentExplorer(explorer._shown._records, cls="road", pixel=(10, 22)).summary
+    assert text.startswith(
+        "AlignmentExplorer: image a (1 of 3), class road, stage aligned, pixel (y 10, x 22), model nano-offset\n"
+    )
     assert re.search(
         r"\n  pixel: label \w+, predicted \w+ -> \w+; cosine to road [+-]0\.\d\d -> [+-]0\.\d\d; offset ", text
     )
@@ -215,3 +221,131 @@ def test_inputs_are_not_changed(records):
 def test_records_of_mask_classification_are_refused(records):
     with pytest.raises(RecordError, match="the record of a is of mask classification.*the explorer needs"):
         AlignmentExplorer([of_queries(records[0])])
+
+
+# The numbers of a class.
+
+
+def test_the_numbers_of_a_class_are_those_of_the_analyses(records):
+    views, record = AlignmentViews(records), records[0]
+    numbers = class_numbers(views, "a", "road")
+    assert numbers.pixels == (record["label"].values == 1).sum() and numbers.reason == ""
+    rows = {what: (before, after) for what, _, before, after in numbers.rows}
+    for stage, value in zip(("initial", "aligned"), rows["IoU"]):
+        found, label = prediction(record, stage).values, record["label"].values
+        found, label = found[label != 255], label[label != 255]
+        assert value == pytest.approx(((found == 1) & (label == 1)).sum() / ((found == 1) | (label == 1)).sum())
+    table = alignment([record]).set_index(["cls", "quantity", "stage"])["value"]
+    assert rows["cosine of its pixels"] == (
+        table["road", "own_class_cosine", "initial"],
+        table["road", "own_class_cosine", "aligned"],
+    )
+    offset = np.linalg.norm(record["class_offset"][1]) / np.linalg.norm(record["class_embedding"][1])
+    assert numbers.relative_offset == pytest.approx(offset)
+
+
+def test_a_class_that_is_not_there_says_so(records, per_pixel_record):
+    label = records[0]["label"].where(records[0]["label"] != 1, 0).astype(np.uint8)
+    views = AlignmentViews([records[0].assign(label=label)])
+    numbers = class_numbers(views, "a", "road")
+    assert numbers.pixels == 0 and numbers.reason == "no pixel of this image is labelled road"
+    html = class_html(
+        {"<m>": numbers, "other": class_numbers(AlignmentViews([per_pixel_record]), "a", "road")},
+        cls="<b>",
+        image="<i>",
+    )
+    assert "<m>" not in html and "&lt;m&gt;" in html and "&lt;b&gt;" in html and "&lt;i&gt;" in html
+    unlabelled = AlignmentViews([records[0].drop_vars("label")])
+    assert "no label" in class_numbers(unlabelled, "a", "road").reason
+    assert "has no class moon" in class_numbers(views, "a", "moon").reason
+
+
+# Two models.
+
+
+@pytest.fixture
+def two_models(make_record):
+    def of(offsets, size):
+        return [make_record(sample, offsets=offsets, seed=seed, size=size) for seed, sample in enumerate("abc")]
+
+    return {"with": of(True, (5, 7)), "without": of(False, (10, 14))[:2]}
+
+
+def test_two_models_on_the_same_image(two_models):
+    explorer = AlignmentExplorer(two_models, other="without", pixel=(10, 22))
+    assert explorer._image_picker.options == ("a", "b")
+    assert len(explorer._other_row.children) == 4
+    assert explorer._other_panels["offset"].message.startswith("none: the record is of a per-pixel model")
+    assert explorer._panels["prediction"].title == "with: prediction, aligned"
+    assert explorer._panels["similarity"].limits == explorer._other_panels["similarity"].limits
+    assert explorer._panels["label"].selected == [2, 5]
+    assert explorer._other_panels["prediction"].selected == [2, 5]
+    explorer._other_panels["prediction"].selected = [4, 1]
+    assert explorer.pixel == (18, 6) and explorer._panels["label"].selected == [4, 1]
+    assert "without: prediction, aligned" in explorer.summary and "beside it without" in explorer.summary
+    explorer.model = "without"
+    assert explorer._other_row.children == () and explorer._panels["offset"].message
+    explorer.other = ""
+    assert "beside it" not in explorer.summary
+
+
+def test_a_model_without_the_class(two_models):
+    renamed = [record.assign_coords(cls=["sky", "way", "tree"]) for record in two_models["without"]]
+    explorer = AlignmentExplorer({"with": two_models["with"], "without": renamed}, cls="road", other="without")
+    assert explorer._other_panels["similarity"].message == "none: nano has no class road"
+    explorer.model = "without"
+    assert explorer.cls == "sky"
+
+
+def test_bad_models(two_models, records):
+    with pytest.raises(UnknownNameError, match="Valid: with, without"):
+        AlignmentExplorer(two_models, model="neither")
+    with pytest.raises(UnknownNameError, match="Valid: with, without"):
+        AlignmentExplorer(two_models).other = "neither"
+    with pytest.raises(RecordError, match="no image that all of a, b have"):
+        AlignmentExplorer({"a": records[:1], "b": records[1:]})
+    with pytest.raises(RecordError, match="found no model"):
+        AlignmentExplorer({})
+    alone = AlignmentExplorer(records)
+    assert alone._model_picker.disabled and "one model here" in alone._alone.value
+
+
+# How it looks, what goes wrong, and its end.
+
+
+def test_opacity_smoothness_and_contours_reach_the_panels(explorer):
+    explorer.opacity, explorer.smooth, explorer.contours = 0.25, True, True
+    low, high = panel(explorer, "similarity").limits
+    assert panel(explorer, "label").opacity == 0.25 and panel(explorer, "offset").smooth
+    assert panel(explorer, "similarity").levels == pytest.approx([low / 2, 0, high / 2])
+    assert panel(explorer, "label").levels == []
+    explorer._opacity_slider.value = 0.5
+    assert explorer.opacity == 0.5
+
+
+def test_an_error_of_a_callback_is_shown_until_the_next_choice(explorer, records, monkeypatch):
+    def fail(*args):
+        raise RecordError("the record of <b> is damaged")
+
+    monkeypatch.setattr(explorer._shown, "record", fail)
+    with pytest.raises(RecordError):
+        explorer._choice_changed({})
+    assert "RecordError: the record of &lt;b&gt; is damaged" in explorer._problem.value
+    assert explorer._problem.layout.display is None
+    monkeypatch.undo()
+    explorer.stage = "initial"
+    assert explorer._problem.value == "" and explorer._problem.layout.display == "none"
+
+
+def test_closing_frees_the_records(make_record):
+    records = [make_record("a"), make_record("b")]
+    gone = [weakref.ref(record) for record in records]
+    explorer = AlignmentExplorer(records)
+    explorer.image = "b"
+    parts = [*explorer._panels.values(), explorer._image_picker]
+    explorer.close()
+    del records
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]
+    assert all(part.comm is None for part in parts) and explorer.comm is None
+    explorer.close()  # a second time does nothing

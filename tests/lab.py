@@ -84,7 +84,9 @@ def write_notebook(path: Path, cells: str | list[str], records: Iterable[xr.Data
         save_record(record, path.parent / "records" / record.attrs["sample"])
     path.parent.mkdir(parents=True, exist_ok=True)
     cells = [cells] if isinstance(cells, str) else cells
-    made = [nbformat.v4.new_code_cell(code.strip()) for code in cells] + [nbformat.v4.new_markdown_cell("A cell below.")]
+    made = [nbformat.v4.new_code_cell(code.strip()) for code in cells] + [
+        nbformat.v4.new_markdown_cell("A cell below.")
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
 
@@ -109,3 +111,28 @@ def open_page(window, address: str, notebook: str):
 def stop_kernel(page) -> None:
     """End the kernel of the notebook in the page, so that the next one has the machine for itself."""
     page.evaluate("() => window.jupyterapp.shell.currentWidget?.context?.sessionContext?.shutdown()")
+
+
+def run_in_kernel(page, code: str) -> str:
+    """What `code` prints in the kernel of the notebook in the page."""
+    return page.evaluate(
+        """async (code) => {
+            const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+            const run = kernel.requestExecute({ code });
+            let text = "";
+            run.onIOPub = ({ header, content }) => { if (header.msg_type === "stream") text += content.text; };
+            const { content } = await run.done;
+            if (content.status !== "ok") throw new Error(content.evalue);
+            return text;
+        }""",
+        code,
+    )
+
+
+def page_memory(page) -> int:
+    """Bytes of living JavaScript objects in the page, after a garbage collection."""
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    found = session.send("Runtime.getHeapUsage")["usedSize"]
+    session.detach()
+    return int(found)
