@@ -29,7 +29,9 @@ CHANGES = {
 GROUPS = ("cls", "image")
 
 
-def change_map(record: xr.Dataset) -> xr.DataArray:
+def change_map(
+    record: xr.Dataset, *, initial: xr.DataArray | None = None, predicted: xr.DataArray | None = None
+) -> xr.DataArray:
     """What became of the prediction of each grid cell between the stages, dims (y, x), uint8.
 
     The predictions are those of the logits (of class maps, for mask classification). 0 unchanged and right, 1 unchanged
@@ -38,15 +40,23 @@ def change_map(record: xr.Dataset) -> xr.DataArray:
 
     Its attributes `names` and `colors` make ``plot_map(change_map(record), over=record)`` draw it as what it is.
 
+    Parameters
+    ----------
+    record : xarray.Dataset
+        With a label.
+    initial, predicted : xarray.DataArray, optional
+        Class numbers (y, x) in place of the initial and of the aligned prediction, such as ``winning_class`` makes of
+        an intervention; what is given is not computed again.
+
     Raises
     ------
     RecordError
-        If the record has no label, or gives a logit that is NaN.
+        If the record has no label, gives a logit that is NaN, or a prediction lies on another grid.
     """
     if "label" not in record:
         raise RecordError("the record has no label, needed to tell right from wrong; extract a labelled sample")
     label = record["label"].transpose("y", "x").values
-    initial, aligned = _predictions(record)
+    initial, aligned = _predictions(record, initial, predicted)
     before, after = initial == label, aligned == label
     cases = [label == IGNORE_INDEX, before & after, initial == aligned, after, before]
     kinds = np.select(cases, [IGNORE_INDEX, 0, 1, 2, 3], 4).astype(np.uint8)
@@ -56,6 +66,25 @@ def change_map(record: xr.Dataset) -> xr.DataArray:
         "colors": list(CHANGES.values()),
     }
     return xr.DataArray(kinds, {dim: record[dim] for dim in ("y", "x")}, ("y", "x"), "change", attrs)
+
+
+def changed_prediction(
+    record: xr.Dataset, *, initial: xr.DataArray | None = None, predicted: xr.DataArray | None = None
+) -> xr.DataArray:
+    """The aligned prediction where it differs from the initial one, 255 elsewhere: dims (y, x), uint8; needs no label.
+
+    Parameters and Raises as in `change_map`, but for the label.
+    """
+    initial, aligned = _predictions(record, initial, predicted)
+    kept = np.where(initial == aligned, np.uint8(IGNORE_INDEX), aligned)
+    attrs = {"long_name": "prediction where it changed", "empty_name": "unchanged"}
+    return xr.DataArray(kept, {dim: record[dim] for dim in ("y", "x")}, ("y", "x"), "changed_prediction", attrs)
+
+
+def change_counts(change: xr.DataArray) -> pd.Series:
+    """Grid cells of each kind of a `change_map`, index `unchanged_right` to `changed_wrong`; ignored ones uncounted."""
+    counts = np.bincount(change.values[change.values != IGNORE_INDEX], minlength=len(CHANGES))
+    return pd.Series(counts, index=list(CHANGES), name="cells")
 
 
 def changes(records: Iterable[xr.Dataset], by: str = "cls") -> pd.DataFrame:
@@ -162,10 +191,22 @@ def shape_changes(records: Iterable[xr.Dataset]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _predictions(record: xr.Dataset) -> list[np.ndarray]:
-    """Both stages of `prediction`, (y, x) uint8 each; a per-pixel model's are one and the same."""
-    aligned = prediction(record).values
-    return [prediction(record, "initial").values if has_offsets(record) else aligned, aligned]
+def _predictions(
+    record: xr.Dataset, initial: xr.DataArray | None = None, aligned: xr.DataArray | None = None
+) -> list[np.ndarray]:
+    """Both stages of `prediction`, (y, x) uint8 each, or what is given for them; a per-pixel model's are the same."""
+    grid = record["feature"].shape[:2]
+    for given in (initial, aligned):
+        if given is not None and (given.dims != ("y", "x") or given.shape != grid):
+            found = f"a prediction of dims {given.dims} and shape {given.shape}"
+            raise RecordError(f"found {found}, needed ('y', 'x') and {grid}: one of the same record")
+    if aligned is None:
+        aligned = prediction(record)
+        if initial is None and not has_offsets(record):
+            initial = aligned
+    if initial is None:
+        initial = prediction(record, "initial")
+    return [initial.values, aligned.values]
 
 
 def _change_counts(record: xr.Dataset) -> tuple[list[str], np.ndarray]:

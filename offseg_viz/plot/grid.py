@@ -13,13 +13,18 @@ from offseg_viz.record import class_list
 
 
 def is_photograph(panel: xr.DataArray) -> bool:
-    """Whether `panel` is a photograph (row, col, rgb) rather than a map (y, x)."""
-    return "rgb" in panel.dims
+    """Whether `panel` is a photograph (row, col, rgb) rather than a map on the grid."""
+    return "rgb" in panel.dims and "row" in panel.dims
+
+
+def is_color_map(panel: xr.DataArray) -> bool:
+    """Whether `panel` holds a colour for each grid cell: dims (y, x, rgb), uint8."""
+    return "rgb" in panel.dims and "row" not in panel.dims
 
 
 def is_class_map(panel: xr.DataArray) -> bool:
     """Whether `panel` holds class numbers (an integer map) rather than measurements."""
-    return not is_photograph(panel) and panel.dtype.kind in "iu"
+    return "rgb" not in panel.dims and panel.dtype.kind in "iu"
 
 
 def empty_name(map: xr.DataArray) -> str:
@@ -41,8 +46,15 @@ def own_classes(map: xr.DataArray) -> ClassList | None:
 
 
 def check_map(map: xr.DataArray, over: xr.Dataset | None, title: str) -> None:
-    """Raise `RecordError` unless `map` has dims (y, x), the grid of `over`, and numbers of its classes or its own."""
-    if map.dims != ("y", "x"):
+    """Raise `RecordError` unless `map` has dims (y, x), the grid of `over`, and numbers of its classes or its own.
+
+    A map of colours has the dims (y, x, rgb) and is uint8.
+    """
+    if is_color_map(map):
+        if map.dims != ("y", "x", "rgb") or map.sizes["rgb"] != 3 or map.dtype != np.uint8:
+            found = f"dims {map.dims}, sizes {dict(map.sizes)} and dtype {map.dtype}"
+            raise RecordError(f"the map of colours {title!r} has {found}, needed ('y', 'x', 'rgb'), 3 colours, uint8")
+    elif map.dims != ("y", "x"):
         hint = "; choose one class with .sel(cls=...)" if "cls" in map.dims else ""
         raise RecordError(f"the map {title!r} has dims {map.dims}, needed ('y', 'x'){hint}")
     if over is not None and not all(np.array_equal(map[dim].values, over[dim].values) for dim in ("y", "x")):

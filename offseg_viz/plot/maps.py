@@ -5,7 +5,8 @@ where they say. Cells are drawn as what they are, without smoothing. Integer map
 colours of the record and get a legend of the classes present; maps with negative values take the diverging colours
 centred on zero; others the sequential ones. Ignored cells and NaN are hatched; cells of a class map whose attribute
 `empty_name` gives 255 another meaning are left bare. An integer map of something else, such as `change_map`, brings
-what its numbers mean in its attributes `names` and `colors`.
+what its numbers mean in its attributes `names` and `colors`. A map of colours (y, x, rgb) uint8 is drawn as it is,
+without its photograph.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +39,7 @@ def plot_map(
     Parameters
     ----------
     map : DataArray (y, x)
-        A float map, or an integer map of class numbers with 255 for ignored.
+        A float map, an integer map of class numbers with 255 for ignored, or colours (y, x, rgb) uint8.
     over : Dataset, optional
         The record the map was made from: gives photograph, class names and class colours. Without it the map stands
         alone and classes are numbered.
@@ -60,11 +61,13 @@ def plot_map(
         height, width = grid.picture_size(map, over)
         inches = 4.6
         figure = StaticFigure(
-            f"{title}: {summarize(map, classes)}", figsize=(inches + 1.3, inches * height / width + 0.5)
+            f"{title}: {_panel_summary(map, classes)}", figsize=(inches + 1.3, inches * height / width + 0.5)
         )
         axes = figure.subplots()
         mappable = _draw(axes, map, over, limits, classes)
         axes.set_title(title)
+        if grid.is_color_map(map):
+            return figure
         if mappable is None:
             figure.legend(handles=_legend([map], classes), loc="outside right upper", title=None if own else "classes")
         else:
@@ -150,19 +153,26 @@ def plot_panels(
 def _panel_summary(panel: xr.DataArray, classes: ClassList) -> str:
     if grid.is_photograph(panel):
         return f"photograph, {panel.sizes['row']} x {panel.sizes['col']} pixels"
+    if grid.is_color_map(panel):
+        red, green, blue = panel.values.mean(axis=(0, 1)) / 255
+        size = f"{panel.sizes['y']} x {panel.sizes['x']}"
+        return f"colours, {size} cells, on average red {red:.2f}, green {green:.2f}, blue {blue:.2f}"
     return summarize(panel, classes)
 
 
 def _draw(axes: Axes, map: xr.DataArray, over, limits, classes: ClassList):
-    """Draw `map` on `axes`; returns what the colour bar is made from, None for a map of classes."""
+    """Draw `map` on `axes`; returns what the colour bar is made from, None for a map of classes or of colours."""
     top, left, bottom, right = grid.extent(map, over)
     place = dict(extent=(left, right, bottom, top), interpolation="nearest", aspect="equal")
     opacity = 1.0
-    if over is not None and "image" in over:
+    if over is not None and "image" in over and not grid.is_color_map(map):  # colours are to be compared: not mixed
         _show_photograph(axes, over["image"].values, grey=True)
         opacity = theme.MAP_OPACITY
     values = map.values
-    if grid.is_class_map(map):
+    if grid.is_color_map(map):
+        missing, mappable = np.zeros(values.shape[:2], bool), None
+        axes.imshow(values, **place)
+    elif grid.is_class_map(map):
         missing, mappable = values == IGNORE_INDEX, None
         shown = np.ma.masked_array(values, missing)
         colors = ListedColormap([to_rgb(color) for color in classes.colors])

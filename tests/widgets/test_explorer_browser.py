@@ -108,7 +108,8 @@ def test_all_panels_zoom_and_pan_together(open_notebook, records):
 
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] / 2, steps=4)
-    zoomed(offset, page.mouse.up)
+    page.mouse.up()
+    page.wait_for_timeout(500)
     assert run_in_kernel(page, part) == "[2.0, 0.0, 18.0, 22.4]\n"  # not beyond the edge
     assert run_in_kernel(page, "print(explorer.pixel)") == "None\n"  # dragging selects nothing
     zoomed(offset, lambda: page.keyboard.press("0"))
