@@ -15,6 +15,8 @@ from PIL import Image
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.plot import grid, theme
+from offseg_viz.plot.maps import plot_panels
+from offseg_viz.plot.summary import summarize
 from offseg_viz.record import class_list
 
 _CSS = """
@@ -109,7 +111,7 @@ class PixelMap(anywidget.AnyWidget):
         limits: tuple[float, float] | None = None,
     ):
         super().__init__(title=title)
-        self._over = None
+        self._over, self._panel = None, None
         if over is not None:
             self.show(map, over=over, title=title, limits=limits)
 
@@ -131,6 +133,7 @@ class PixelMap(anywidget.AnyWidget):
         reference = over["feature"].isel(channel=0, drop=True) if map is None else map[..., 0] if colored else map
         if map is not None and not colored:
             grid.check_map(map, over, title or "map")
+        self._panel = map if map is not None else over.get("image")
         with self.hold_sync():
             if over is not self._over:
                 self._over = over
@@ -154,13 +157,43 @@ class PixelMap(anywidget.AnyWidget):
 
     def show_picture(self, picture: np.ndarray, *, title: str, message: str = "") -> None:
         """Show any picture (height, width, 3) uint8 without a grid: nothing can be selected, but `arrows` drawn."""
+        self._over, self._panel = None, xr.DataArray(picture, dims=("row", "col", "rgb"))
         with self.hold_sync():
-            self._over, self.image = None, encoded(picture, "PNG")
+            self.image = encoded(picture, "PNG")
             self.size, self.extent, self.shape = list(picture.shape[:2]), [0, 0, *picture.shape[:2]], [0, 0]
             self.title, self.message, self.cells, self.limits, self.names = title, message, b"", [], []
 
+    @property
+    def summary(self) -> str:
+        """What is shown, in a line of rounded text."""
+        parts = [self.title or "untitled", self.message]
+        if self._panel is not None and "rgb" not in self._panel.dims:
+            parts.insert(1, summarize(self._panel, class_list(self._over)))
+        at = f"cell {tuple(self.selected)} selected" if self.selected else ""
+        return f"PixelMap: {'; '.join(part for part in (*parts, at) if part)}"
+
+    def still(self) -> bytes | None:
+        """The same picture as the bytes of a PNG file; None where there is nothing to draw."""
+        if self._panel is None:
+            return None
+        limits = {self.title: tuple(self.limits)} if self.limits else {}
+        mark = None
+        if self.selected and self._over is not None:
+            mark = tuple(float(self._over[dim][at]) for dim, at in zip(("y", "x"), self.selected))
+        return plot_panels({self.title: self._panel}, over=self._over, limits=limits, mark=mark).png()
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        """The live widget with its `repr`, and a still for where no kernel runs."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        still = self.still()
+        return data if still is None else data | {"image/png": still}, metadata
+
     def close(self) -> None:
-        self._over = None
+        """Close it and let go of the record."""
+        self._over, self._panel = None, None
         super().close()
 
 

@@ -1,8 +1,11 @@
+import gc
 import io
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 from PIL import Image
 
 import offseg_viz.widgets
@@ -78,3 +81,34 @@ def test_the_script_is_small_and_loads_nothing():
     assert len(script.encode()) < 30_000
     for word in ("http", "import ", "require(", "fetch(", "innerHTML", "eval("):
         assert word not in script
+
+
+def test_a_cell_stores_widget_picture_and_summary(offset_record, similarity):
+    widget = PixelMap(similarity, over=offset_record, title="cosine")
+    widget.selected = [2, 3]
+    bundle, _ = widget._repr_mimebundle_()
+    assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}
+    assert bundle["text/plain"].startswith("PixelMap: cosine; ") and "cell (2, 3) selected" in bundle["text/plain"]
+    assert "min " in bundle["text/plain"] and "0x" not in bundle["text/plain"]
+    bare = PixelMap(over=offset_record.drop_vars("image"), title="photograph")
+    assert bare._repr_mimebundle_()[0]["text/plain"] == "PixelMap: photograph" and bare.still() is None
+
+
+def test_colours_of_cells_and_pictures_without_a_grid(offset_record):
+    colors = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    place = {dim: offset_record[dim] for dim in ("y", "x")}
+    widget = PixelMap(xr.DataArray(colors, dims=("y", "x", "rgb"), coords=place), over=offset_record)
+    assert widget.cells == colors.tobytes() and widget.limits == [] and widget.shape == [5, 7]
+    widget.show_picture(np.zeros((30, 40, 3), np.uint8), title="plane")
+    assert widget.shape == [0, 0] and widget.size == [30, 40] and widget.cells == b""
+    assert Image.open(io.BytesIO(widget.image)).size == (40, 30)
+
+
+def test_a_closed_map_lets_its_record_go(make_record):
+    record = make_record()
+    gone = weakref.ref(record)
+    widget = PixelMap(over=record)
+    widget.close()
+    del record
+    gc.collect()
+    assert gone() is None
