@@ -99,7 +99,7 @@ function render({ model, el }) {
   let lines = []; // contours, in cells
   let lit = null; // canvas that darkens the cells that are not lit
   let pointed = null; // cell under the pointer
-  let drag = null; // {from: event, to: event, part, path} while a button is down
+  let drag = null; // {from: event, part, path, far} while a button is down
   let waiting = false;
   let closed = false;
 
@@ -344,17 +344,17 @@ function render({ model, el }) {
     canvas.focus({ preventScroll: true });
     if (event.button !== 0) return;
     canvas.setPointerCapture(event.pointerId);
-    drag = { from: event, to: event, part: part(), path: get("drawing") ? [cellsOf(placeOf(event))] : null };
+    drag = { from: event, part: part(), path: get("drawing") ? [cellsOf(placeOf(event))] : null, far: false };
   });
   canvas.addEventListener("pointermove", (event) => {
     pointed = cellAt(event);
     describe();
     if (!drag) return hover(pointed);
-    drag.to = event;
+    drag.far ||= Math.hypot(event.clientX - drag.from.clientX, event.clientY - drag.from.clientY) > 4;
     if (drag.path) {
       drag.path.push(cellsOf(placeOf(event)));
       redraw();
-    } else if (get("part").length && moved()) {
+    } else if (get("part").length && drag.far) {
       const box = canvas.getBoundingClientRect();
       const [top, left, bottom, right] = drag.part;
       const down = ((drag.from.clientY - event.clientY) / box.height) * (bottom - top);
@@ -362,13 +362,12 @@ function render({ model, el }) {
       show([top + down, left + across, bottom + down, right + across]);
     }
   });
-  const moved = () => Math.hypot(drag.to.clientX - drag.from.clientX, drag.to.clientY - drag.from.clientY) > 4;
   canvas.addEventListener("pointerup", (event) => {
-    const [done, far] = [drag, drag && moved()];
+    const done = drag;
     drag = null;
     if (!done) return;
-    if (done.path && far) change({ region: new DataView(inside(done.path, ...get("shape")).buffer) });
-    else if (!far && cellAt(event)) select(cellAt(event));
+    if (done.path && done.far) change({ region: new DataView(inside(done.path, ...get("shape")).buffer) });
+    else if (!done.far && cellAt(event)) select(cellAt(event));
     redraw();
   });
   canvas.addEventListener("pointercancel", () => { drag = null; redraw(); });

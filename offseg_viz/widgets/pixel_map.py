@@ -99,7 +99,7 @@ class PixelMap(anywidget.AnyWidget):
     part = traitlets.List(traitlets.Float()).tag(sync=True)
     lit = traitlets.Bytes().tag(sync=True)
     drawing = traitlets.Bool(False).tag(sync=True)
-    region = traitlets.Bytes().tag(sync=True)
+    region = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))  # a memoryview comes in
     arrows = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
 
     def __init__(
