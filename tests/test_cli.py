@@ -93,6 +93,21 @@ def test_report_on_photographs_without_labels_by_the_weights_alone(tmp_path):
     assert "no label maps" in run("evaluate", *data, "--weights", weights, check=False).stderr
 
 
+def test_a_page_to_explore(tmp_path):
+    page = tmp_path / "page.html"
+    done = run("report", "--model", "nano-offset", "--data", "scenes", "--interactive", "--limit", 2, "--out", page)
+    html = page.read_text(encoding="utf-8")
+    assert done.stdout == f"page: {page}\n"
+    assert "scene-000000" in html and "scene-000012" in html and "scene-000006" not in html
+    assert '"image-1"' in html and '"image-2"' not in html
+    common = ("report", "--model", "nano-offset", "--data", "scenes", "--out", tmp_path / "other.html")
+    assert "--limit is 13; needed 1 to 12" in run(*common, "--interactive", "--limit", 13, check=False).stderr
+    assert "--limit is 1; needed 2 or more" in run(*common, "--limit", 1, check=False).stderr
+    assert "both --interactive and --umap" in run(*common, "--interactive", "--umap", check=False).stderr
+    assert not (tmp_path / "other.html").exists()
+
+
+
 def test_the_authors_file_alone_gives_a_report_by_three_commands(tmp_path):
     state_dict = reference_state_dict("segnext-t-ol_ade20k")
     write_published(tmp_path / "segnext.pth", state_dict)

@@ -12,6 +12,8 @@ RANDOM = {
     "attach_offset_learning",
     "class_plane",
     "class_scatter",
+    "compressed_features",
+    "feature_color_basis",
     "load_model",
     "project",
     "projection_stability",
@@ -29,7 +31,8 @@ PUBLIC = """
     class_offset_agreement class_plane class_scatter decomposition embedding_similarity feature_class_mean ideal_angle
     image_miou intervene interventions last_layer_flips object_area offset_direction offset_measures own_class_cosine
     extract_windows plot_measures plot_models plot_plane plot_terms projection_stability score_terms shape_changes
-    stitch_windows strength_curve winning_class
+    stitch_windows strength_curve winning_class compressed_features feature_color_basis feature_colors
+    prediction_quality FeatureField OffsetLab PixelMap interactive_html write_interactive
     segmentation_metrics OffsetLearning PerPixelClassifier attach_offset_learning detach_offset_learning
 """.split()
 

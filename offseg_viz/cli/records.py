@@ -20,7 +20,7 @@ from offseg_viz.cli.options import (
     parse_size,
     without_paths,
 )
-from offseg_viz.errors import ModelError
+from offseg_viz.errors import DataError, ModelError
 
 
 @app.command()
@@ -99,20 +99,46 @@ def report(
     weights: Weights = None,
     root: Root = None,
     split: Split = "val",
-    limit: Annotated[int, typer.Option(min=2, help="Images to analyse, evenly spaced through the split.")] = 24,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images, evenly spaced through the split; 24, or 4 (12 at most) with --interactive."),
+    ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option(
+            "--interactive", help="Write the page to explore by hand, with the mouse, in place of the report."
+        ),
+    ] = False,
     umap: Annotated[bool, typer.Option("--umap", help="Add a UMAP projection to the PCA.")] = False,
 ) -> None:
-    """Write the story of a model on a data set as one HTML file that needs no notebook and no network."""
+    """Write the story of a model on a data set as one HTML file that needs no notebook and no network.
+
+    With --interactive a page to explore by hand: hovering over a pixel shows what it is similar to, sliders scale the
+    offsets, all computed in the browser.
+    """
     import tempfile
 
+    from offseg_viz.export.page import MOST_IMAGES, write_interactive
     from offseg_viz.extract.extract import extract_many
     from offseg_viz.report import write_report
 
+    if interactive and umap:
+        raise DataError("found both --interactive and --umap; the page to explore has no projection: give one of them")
+    fewest, most, usual = (1, MOST_IMAGES, 4) if interactive else (2, None, 24)
+    limit = usual if limit is None else limit
+    if limit < fewest or most is not None and limit > most:
+        needed = f"1 to {most} for a page to explore" if most else "2 or more"
+        raise DataError(f"--limit is {limit}; needed {needed}")
     network, samples = model_and_samples(model, weights, data, split, root)
     samples = samples[:: -(-len(samples) // limit)]  # neighbours in a video show the same street
     title = f"{network.name} on {data}" + (f" {split}" if samples.classes else "")
     with tempfile.TemporaryDirectory() as folder:
         records = extract_many(network, samples, Path(folder) / "records.zarr")
+        if interactive:
+            with console.status("compressing and writing"):
+                write_interactive(records, out, title=title)
+            typer.echo(f"page: {out}")
+            return
         with console.status("analysing and drawing"):
             command = " ".join(("offseg-viz", *without_paths(sys.argv[1:])))
             write_report(records, out, title=title, umap=umap, command=command)

@@ -1,6 +1,8 @@
 """Live views for JupyterLab, with no mathematics of their own."""
 
 from offseg_viz.widgets.explorer import AlignmentExplorer
+from offseg_viz.widgets.feature_field import FeatureField
+from offseg_viz.widgets.offset_lab import OffsetLab
 from offseg_viz.widgets.pixel_map import PixelMap
 
-__all__ = ["AlignmentExplorer", "PixelMap"]
+__all__ = ["AlignmentExplorer", "FeatureField", "OffsetLab", "PixelMap"]

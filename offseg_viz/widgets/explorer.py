@@ -1,6 +1,7 @@
 """`AlignmentExplorer`: choose an image, a class, a stage and models; linked panels; a click gives a pixel's numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import ipywidgets
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError, UnknownNameError
+from offseg_viz.export import write_interactive
 from offseg_viz.plot import grid, theme
 from offseg_viz.plot.maps import plot_panels
 from offseg_viz.plot.summary import class_shares, value_range
@@ -23,6 +25,7 @@ IMAGE_PANELS = ("photograph", "label")
 MODEL_PANELS = ("prediction", "similarity", "offset", "attention")
 NO_OTHER = ""
 _STILL_DPI = 72
+_SAVED_IMAGES = 4
 _WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "auto", "min_width": "200px"}}
 
 
@@ -101,6 +104,7 @@ class AlignmentExplorer(View):
             value="aligned",
             description="Stage",
             style={"description_width": "initial", "button_width": "10.5em"},
+            layout={"display": "flex"},  # or the label lies above the buttons
         )
         self._model_picker = ipywidgets.Dropdown(options=models, value=shown, description="Model", **_WIDE)
         others = [("none", NO_OTHER), *((name, name) for name in models)]
@@ -322,6 +326,30 @@ class AlignmentExplorer(View):
             maps = {"photograph": record["image"]} | maps
         limits = {panel.title: panel.limits for panel in panels.values() if panel.limits is not None}
         return plot_panels(maps, over=record, limits=limits, mark=self.pixel).png(dpi=_STILL_DPI)
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        images: Sequence[str] | None = None,
+        title: str | None = None,
+        notes: str | None = None,
+    ) -> Path:
+        """Write some images of the shown model as one HTML file that can be explored without a kernel or a network.
+
+        Parameters
+        ----------
+        path : the file; it is written whole or not at all.
+        images : at most 12 ids; by default the image that is shown and the three after it.
+        title, notes : text of your own at the top; see `write_interactive`, which also says what it raises.
+        """
+        first = self._ids.index(self.image)
+        chosen = list(images if images is not None else self._ids[first : first + _SAVED_IMAGES])
+        for name in chosen:
+            self._check("image", name, self._ids)
+        records = [self._shown.record(name) for name in chosen]
+        title = f"{self.model}: feature and class alignment" if title is None else title
+        return write_interactive(records, path, title=title, notes=notes)
 
     def _release(self) -> None:
         self._views = {}

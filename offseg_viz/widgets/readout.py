@@ -103,14 +103,15 @@ def readout_html(numbers: PixelNumbers | None, *, pixel: tuple[float, float] | N
 def legend_html(names: list[str], colors: list[str]) -> str:
     """Class names with their colours in one line that wraps."""
     chips = (
-        f'<span style="white-space:nowrap">{_swatch(color)} {escape(name)}</span>' for name, color in zip(names, colors)
+        f'<span style="white-space:nowrap">{swatch(color)} {escape(name)}</span>' for name, color in zip(names, colors)
     )
     return (
         f'<div style="display:flex;flex-wrap:wrap;gap:2px 14px;font-size:11px;line-height:1.5">{"".join(chips)}</div>'
     )
 
 
-def _swatch(color: str) -> str:
+def swatch(color: str) -> str:
+    """A small square of a class colour, as HTML."""
     shape = "display:inline-block;width:9px;height:9px;border-radius:2px;border:1px solid rgba(128,134,142,.6)"
     return f'<span style="{shape};background:{escape(color)}"></span>'
 
@@ -120,7 +121,7 @@ def _cosine_row(row: tuple[str, str, float, float], *, chosen: bool, cell: str) 
     weight = "font-weight:600" if chosen else ""
     bars = "".join(_bar(value, theme.STAGE_COLORS[stage]) for stage, value in (("initial", before), ("aligned", after)))
     return (
-        f'<tr style="{weight}"><td {cell}>{_swatch(color)} {escape(name)}</td>'
+        f'<tr style="{weight}"><td {cell}>{swatch(color)} {escape(name)}</td>'
         f"<td {cell}>{_signed(before)} → {_signed(after)}</td><td {cell}>{bars}</td></tr>"
     )
 

@@ -8,7 +8,14 @@ import reference
 from mask_records import of_queries
 
 from offseg_viz.analyze.align import class_maps, prediction
-from offseg_viz.analyze.changes import CHANGES, change_map, changes, shape_changes
+from offseg_viz.analyze.changes import (
+    CHANGES,
+    change_counts,
+    change_map,
+    changed_prediction,
+    changes,
+    shape_changes,
+)
 from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.extract.store import create_store, open_store
 from offseg_viz.record import save_record
@@ -342,3 +349,31 @@ def test_records_stay_as_they_are(records):
     shape_changes(records)
     change_map(records[0])
     assert all(record.identical(copy) for record, copy in zip(records, before, strict=True))
+
+
+def test_any_prediction_is_compared_with_the_initial_one(records):
+    record = records[0]
+    initial, other = prediction(record, "initial"), prediction(record).copy(data=np.full((5, 7), 1, np.uint8))
+    expected = [
+        "ignored" if label == 255 else kind(label, before, 1)
+        for label, before in zip(record["label"].values.ravel(), initial.values.ravel(), strict=True)
+    ]
+    for found in (change_map(record, predicted=other), change_map(record, initial=initial, predicted=other)):
+        assert [[*KINDS, *["ignored"] * 251][k] for k in found.values.ravel()] == expected
+    counts = change_counts(found)
+    assert counts.to_dict() == {name: expected.count(name) for name in KINDS} and (counts > 0).sum() > 2
+    assert change_map(record, initial=other).equals(change_map(record, initial=other, predicted=prediction(record)))
+    with pytest.raises(RecordError, match=r"shape \(4, 7\), needed \('y', 'x'\) and \(5, 7\)"):
+        change_map(record, predicted=other[:4])
+    with pytest.raises(RecordError, match=r"dims \('x', 'y'\)"):
+        change_map(record, initial=other.T)
+
+
+def test_the_changed_prediction_needs_no_label(records, per_pixel_records):
+    record = records[0].drop_vars("label")
+    found, both = changed_prediction(record), [predicted(record, stage) for stage in STAGES]
+    assert found.values.ravel().tolist() == [255 if a == b else b for a, b in zip(*both, strict=True)]
+    assert found.attrs["empty_name"] == "unchanged" and (found != 255).any()
+    assert (changed_prediction(per_pixel_records[0]) == 255).all()
+    zeros = prediction(record).copy(data=np.zeros((5, 7), np.uint8))
+    assert set(np.unique(changed_prediction(record, predicted=zeros))) <= {0, 255}

@@ -310,6 +310,19 @@ def test_bad_models(two_models, records):
     assert alone._model_picker.disabled and "one model here" in alone._alone.value
 
 
+def test_saving_writes_the_shown_model_and_the_images_from_the_shown_one_on(two_models, tmp_path):
+    explorer = AlignmentExplorer(two_models, image="b", model="with")
+    path = explorer.save(tmp_path / "page.html", notes="<mine>")
+    assert path == tmp_path / "page.html"
+    html = path.read_text(encoding="utf-8")
+    assert "with: feature and class alignment" in html and "&lt;mine&gt;" in html
+    assert '"image-0"' in html and '"image-1"' not in html  # b is the last that both models have
+    explorer.save(path, images=["a", "b"])
+    assert '"image-1"' in path.read_text(encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="Valid: a, b"):
+        explorer.save(path, images=["d"])
+
+
 # How it looks, what goes wrong, and its end.
 
 
