@@ -1,0 +1,100 @@
+"""What a check says of an answer: right, or not yet with a diagnosis, never the solution."""
+
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+
+
+class Verdict:
+    """The outcome of a check; Jupyter shows it, nbval compares its text.
+
+    Attributes
+    ----------
+    passed : bool
+    text : str
+        What was found: for a right answer what follows from it, else what a likely mistake is.
+    """
+
+    def __init__(self, passed: bool, text: str):
+        self.passed, self.text = passed, text
+
+    def __repr__(self) -> str:
+        return f"{'right' if self.passed else 'not yet'}: {self.text}"
+
+    def _repr_html_(self) -> str:
+        color, mark = ("#1c5a96", "✓") if self.passed else ("#b8571b", "…")
+        style = f"border-left:3px solid {color};padding:3px 10px;margin:4px 0;display:inline-block"
+        return f'<div style="{style}">{mark} {escape(repr(self))}</div>'
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+
+def compare(
+    answer,
+    truth,
+    *,
+    wrong: Mapping[str, object] | None = None,
+    praise: str,
+    what: str = "the answer",
+    atol: float = 1e-4,
+) -> Verdict:
+    """Compare an answer with what it should be, and with what typical mistakes give.
+
+    Parameters
+    ----------
+    answer : what the student has; ``...`` or None for nothing yet. Numbers, arrays and DataArrays.
+    truth : number or array (any shape).
+    wrong : diagnosis to the value that the mistake gives; the first that equals the answer and not the truth is told.
+    praise : what a right answer shows, in a sentence.
+    what : how the answer is called in a diagnosis.
+    atol : largest difference, relative to the largest absolute value of `truth` where that is above one.
+
+    Returns
+    -------
+    Verdict
+        Of an answer of another shape the shapes are told, and where it is that of the transposed truth, that.
+    """
+    if answer is ... or answer is None:
+        return Verdict(False, f"{what} is still empty: replace the ... by your own code")
+    if callable(answer):
+        return Verdict(False, f"{what} is a function; needed its result: call it")
+    try:
+        found = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError):
+        return Verdict(False, f"{what} is {type(answer).__name__}; needed a number or an array of numbers")
+    needed = np.asarray(truth, dtype=np.float64)
+    if found.shape != needed.shape:
+        shapes = f"{what} has shape {found.shape}, needed {needed.shape}"
+        if found.ndim >= 2 and found.shape == needed.shape[::-1]:
+            return Verdict(False, f"{shapes}: it is transposed")
+        return Verdict(False, shapes)
+    if _equal(found, needed, atol):
+        return Verdict(True, praise)
+    for diagnosis, value in (wrong or {}).items():
+        value = np.asarray(value, dtype=np.float64)
+        if value.shape == found.shape and _equal(found, value, atol) and not _equal(value, needed, atol):
+            return Verdict(False, diagnosis)
+    if needed.ndim == 2 and found.shape == found.shape[::-1] and _equal(found.T, needed, atol):
+        return Verdict(False, f"{what} is transposed")
+    missing = int(np.isnan(found).sum() - np.isnan(needed).sum())
+    if missing > 0:
+        return Verdict(False, f"{what} has {missing} values that are no number: is something divided by zero?")
+    if np.size(found) and _proportional(found, needed):
+        return Verdict(
+            False, f"{what} is right but for a constant factor: is something not normalised, or summed twice?"
+        )
+    return Verdict(False, f"{what} has the right shape but not the right values")
+
+
+def _equal(one: np.ndarray, other: np.ndarray, atol: float) -> bool:
+    finite = np.abs(other[np.isfinite(other)])
+    scale = max(1.0, float(finite.max())) if finite.size else 1.0
+    return bool(np.allclose(one, other, rtol=0, atol=atol * scale, equal_nan=True))
+
+
+def _proportional(one: np.ndarray, other: np.ndarray) -> bool:
+    one, other = one[np.isfinite(one) & np.isfinite(other)], other[np.isfinite(one) & np.isfinite(other)]
+    lengths = np.linalg.norm(one) * np.linalg.norm(other)
+    return bool(one.size > 1 and lengths > 0 and one.ravel() @ other.ravel() > (1 - 1e-6) * lengths)
