@@ -4,5 +4,6 @@ from offseg_viz.widgets.explorer import AlignmentExplorer
 from offseg_viz.widgets.feature_field import FeatureField
 from offseg_viz.widgets.offset_lab import OffsetLab
 from offseg_viz.widgets.pixel_map import PixelMap
+from offseg_viz.widgets.pixel_probe import PixelProbe
 
-__all__ = ["AlignmentExplorer", "FeatureField", "OffsetLab", "PixelMap"]
+__all__ = ["AlignmentExplorer", "FeatureField", "OffsetLab", "PixelMap", "PixelProbe"]

@@ -17,16 +17,16 @@ from offseg_viz.plot.summary import class_shares, value_range
 from offseg_viz.record import class_list
 from offseg_viz.widgets.alignment_views import STAGE_CHOICES, AlignmentViews, Panel, views_by_model
 from offseg_viz.widgets.class_numbers import class_html, class_numbers, class_text
+from offseg_viz.widgets.explorer_controls import NO_OTHER, control_rows, explorer_inputs
 from offseg_viz.widgets.pixel_map import PixelMap
+from offseg_viz.widgets.pixel_place import cell_of, centre_of, checked_position
 from offseg_viz.widgets.readout import legend_html, pixel_numbers, readout_html, readout_text
 from offseg_viz.widgets.view import View, shown_errors
 
 IMAGE_PANELS = ("photograph", "label")
 MODEL_PANELS = ("prediction", "similarity", "offset", "attention")
-NO_OTHER = ""
 _STILL_DPI = 72
 _SAVED_IMAGES = 4
-_WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "auto", "min_width": "200px"}}
 
 
 class AlignmentExplorer(View):
@@ -97,29 +97,10 @@ class AlignmentExplorer(View):
         self._check("image", first, self._ids)
         self._check("model", shown, models)
         record = self._views[shown].record(first)
-        self._image_picker = ipywidgets.Dropdown(options=self._ids, value=first, description="Image", **_WIDE)
-        self._cls_picker = ipywidgets.Dropdown(options=class_list(record).names, description="Class", **_WIDE)
-        self._stage_picker = ipywidgets.ToggleButtons(
-            options=STAGE_CHOICES,
-            value="aligned",
-            description="Stage",
-            style={"description_width": "initial", "button_width": "10.5em"},
-            layout={"display": "flex"},  # or the label lies above the buttons
-        )
-        self._model_picker = ipywidgets.Dropdown(options=models, value=shown, description="Model", **_WIDE)
-        others = [("none", NO_OTHER), *((name, name) for name in models)]
-        self._other_picker = ipywidgets.Dropdown(options=others, value=NO_OTHER, description="Beside it", **_WIDE)
-        self._opacity_slider = ipywidgets.FloatSlider(min=0, max=1, step=0.05, description="Opacity", readout=False)
-        self._opacity_slider.layout.width = "210px"
-        self._smooth_box = ipywidgets.Checkbox(description="Smooth", indent=False, layout={"width": "auto"})
-        self._contour_box = ipywidgets.Checkbox(description="Contours", indent=False, layout={"width": "auto"})
-        self._alone = ipywidgets.HTML(
-            f'<span style="color:{theme.QUIET};font-size:12px">one model here; a mapping of names compares two</span>'
-        )
+        self._inputs = explorer_inputs(self._ids, class_list(record).names, models)
         self._panels = {name: PixelMap(over=record, title=name) for name in (*IMAGE_PANELS, *MODEL_PANELS)}
         self._other_panels = {name: PixelMap(title=name) for name in MODEL_PANELS}
         self._legend, self._class_readout, self._readout = (ipywidgets.HTML() for _ in range(3))
-        row = {"flex_flow": "row wrap", "grid_gap": "4px 18px", "align_items": "center"}
         columns = {"grid_template_columns": "repeat(auto-fill, minmax(270px, 1fr))", "grid_gap": "12px 18px"}
         shared = [*(self._panels[name] for name in IMAGE_PANELS), self._class_readout, self._readout]
         own = [self._panels[name] for name in MODEL_PANELS]
@@ -127,33 +108,19 @@ class AlignmentExplorer(View):
             ipywidgets.GridBox(parts, layout={**columns, "margin": "3px 0"})
             for parts in (shared, own, list(self._other_panels.values()))
         )
-        controls = [self._image_picker, self._cls_picker, self._stage_picker]
-        looks = [self._model_picker, self._other_picker, self._opacity_slider, self._smooth_box, self._contour_box]
-        super().__init__(
-            [
-                ipywidgets.HBox(controls, layout=row),
-                ipywidgets.HBox([*looks, self._alone] if len(models) == 1 else looks, layout=row),
-                *(top, first_row, self._other_row),
-                self._legend,
-            ]
-        )
-        self._other_picker.disabled = self._model_picker.disabled = len(models) == 1
+        rows = control_rows(self._inputs, alone=len(models) == 1)
+        super().__init__([*rows, top, first_row, self._other_row, self._legend])
         self.image, self.model = first, shown
         self.cls = cls if cls is not None else _most_frequent(record, self._shown.prediction(first, "initial"))
         self.stage, self.pixel, self.other = stage, pixel, NO_OTHER if other is None else other
-        for picker, trait in (
-            *((self._image_picker, "image"), (self._cls_picker, "cls"), (self._stage_picker, "stage")),
-            *((self._model_picker, "model"), (self._other_picker, "other")),
-            *((self._opacity_slider, "opacity"), (self._smooth_box, "smooth"), (self._contour_box, "contours")),
-        ):
-            traitlets.link((self, trait), (picker, "value"))
+        for trait, part in self._inputs.items():
+            traitlets.link((self, trait), (part, "value"))
         maps = [*self._panels.values(), *self._other_panels.values()]
         for panel in maps:
             panel.observe(self._select, names="selected")
             traitlets.dlink((self, "opacity"), (panel, "opacity"))
             traitlets.dlink((self, "smooth"), (panel, "smooth"))
-        for panel in maps[1:]:
-            ipywidgets.jslink((maps[0], "part"), (panel, "part"))
+        self._joined = [ipywidgets.jslink((maps[0], "part"), (panel, "part")) for panel in maps[1:]]
         self._ready = True
         self._show()
 
@@ -181,17 +148,7 @@ class AlignmentExplorer(View):
 
     @traitlets.validate("pixel")
     def _valid_pixel(self, proposal):
-        if proposal.value is None:
-            return None
-        try:
-            y, x = map(float, proposal.value)
-        except (TypeError, ValueError):
-            raise RecordError(f"pixel is {proposal.value!r}, needed (y, x) in pixels of the image, or None") from None
-        top, left, bottom, right = _extent(self._shown.record(self.image))
-        if not (top <= y < bottom and left <= x < right):
-            inside = f"{top:g} <= y < {bottom:g} and {left:g} <= x < {right:g}"
-            raise RecordError(f"pixel (y, x) = ({y:g}, {x:g}) lies outside of {self.image}; needed {inside}")
-        return y, x
+        return checked_position(proposal.value, self._shown.record(self.image))
 
     @traitlets.observe("image", "model")
     @shown_errors
@@ -202,11 +159,10 @@ class AlignmentExplorer(View):
         self._ready = False
         try:
             names = class_list(record).names
-            if tuple(self._cls_picker.options) != names:
-                self._cls_picker.options = names
+            if tuple(self._inputs["cls"].options) != names:
+                self._inputs["cls"].options = names
                 self.cls = chosen if chosen in names else names[0]
-            _, _, bottom, right = _extent(record)
-            if position is not None and not (position[0] < bottom and position[1] < right):
+            if not _cell(record, position):
                 self.pixel = None
         finally:
             self._ready = True
@@ -234,8 +190,7 @@ class AlignmentExplorer(View):
         if not change.new:
             self.pixel = None
         elif list(change.new) != list(_cell(record, self.pixel)):
-            row, col = change.new
-            self.pixel = (float(record["y"][row]), float(record["x"][col]))
+            self.pixel = centre_of(change.new, record)
 
     def _record_of(self, panel: PixelMap) -> xr.Dataset:
         views = self._views[self.other] if panel in self._other_panels.values() else self._shown
@@ -353,8 +308,8 @@ class AlignmentExplorer(View):
 
     def _release(self) -> None:
         self._views = {}
-        for panel in self._other_panels.values():  # no parts of this view while one model is shown
-            panel.close()
+        for part in (*self._joined, *self._other_panels.values()):  # no parts of this view, or not always
+            part.close()
 
 
 def _common_images(views: Mapping[str, AlignmentViews]) -> tuple[str, ...]:
@@ -368,18 +323,12 @@ def _common_images(views: Mapping[str, AlignmentViews]) -> tuple[str, ...]:
     return common
 
 
-def _extent(record: xr.Dataset) -> tuple[float, float, float, float]:
-    return grid.extent(record["feature"].isel(channel=0), record)
-
-
 def _cell(record: xr.Dataset, pixel: tuple[float, float] | None) -> tuple[int, int] | tuple[()]:
-    """Row and column of the grid cell that a position lies in; () without one, or beyond the grid."""
-    if pixel is None:
+    """Row and column of the grid cell that a position lies in; () without one, or where this record ends before it."""
+    try:
+        return () if checked_position(pixel, record) is None else cell_of(pixel, record)
+    except RecordError:  # the images of two models may end at different places
         return ()
-    top, left, bottom, right = _extent(record)
-    row = int((pixel[0] - top) / (bottom - top) * record.sizes["y"])
-    col = int((pixel[1] - left) / (right - left) * record.sizes["x"])
-    return (row, col) if 0 <= row < record.sizes["y"] and 0 <= col < record.sizes["x"] else ()
 
 
 def _most_frequent(record: xr.Dataset, predicted: xr.DataArray) -> str:

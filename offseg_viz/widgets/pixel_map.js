@@ -132,10 +132,11 @@ function render({ model, el }) {
     overlay = offscreen(cols, rows);
     const pen = overlay.getContext("2d");
     const pixels = pen.createImageData(cols, rows);
-    if (colored) pixels.data.fill(255);
-    for (let i = 0; i < rows * cols; i++) {
-      const color = colored ? cells.subarray(3 * i, 3 * i + 3) : table.subarray(4 * cells[i], 4 * cells[i] + 4);
-      pixels.data.set(color, 4 * i);
+    const packed = new Uint32Array(pixels.data.buffer); // four bytes at a time
+    const colors = colored ? null : new Uint32Array(table.slice().buffer);
+    for (let i = 0; i < packed.length; i++) {
+      if (colored) pixels.data.set([cells[3 * i], cells[3 * i + 1], cells[3 * i + 2], 255], 4 * i);
+      else packed[i] = colors[cells[i]];
     }
     pen.putImageData(pixels, 0, 0);
   }
@@ -253,7 +254,7 @@ function render({ model, el }) {
 
   function describe() {
     const chosen = get("selected");
-    title.textContent = get("title");
+    title.textContent = title.title = get("title"); // the whole of it where it is cut
     const measured = get("limits").length === 2 && !get("names").length;
     scale.style.visibility = measured ? "visible" : "hidden";
     if (measured) {

@@ -22,7 +22,8 @@ from offseg_viz.record import class_list
 _CSS = """
 .offseg-map { display: flex; flex-direction: column; min-width: 0; font-size: 12px; line-height: 1.35;
   color: var(--jp-content-font-color1, #22262b); }
-.offseg-map-title { font-weight: 600; padding-bottom: 3px; }
+.offseg-map-title { font-weight: 600; padding-bottom: 3px; white-space: nowrap; overflow: hidden;
+  text-overflow: ellipsis; }
 .offseg-map-canvas { display: block; width: 100%; border-radius: 3px; cursor: crosshair; }
 .offseg-map-canvas:focus { outline: none; }
 .offseg-map-canvas:focus-visible { outline: 3px solid var(--jp-brand-color1, #1976d2); outline-offset: 2px; }
@@ -76,7 +77,8 @@ class PixelMap(anywidget.AnyWidget):
         Drawn from the first place to the second, in pixels of the picture.
     """
 
-    _esm = Path(__file__).with_name("pixel_map.js")
+    # As text: anywidget watches a path for changes, with a reference to every widget that ever was.
+    _esm = Path(__file__).with_name("pixel_map.js").read_text(encoding="utf-8")
     _css = _CSS
 
     image = traitlets.Bytes().tag(sync=True)

@@ -61,7 +61,7 @@ def readout_text(numbers: PixelNumbers, cls: str) -> str:
     _, _, before, after = next(row for row in numbers.cosines if row[0] == cls)
     text = (
         f"label {numbers.label}, predicted {numbers.initial} -> {numbers.aligned}; "
-        f"cosine to {cls} {_signed(before)} -> {_signed(after)}"
+        f"cosine to {cls} {signed(before)} -> {signed(after)}"
     )
     return text if numbers.offset is None else f"{text}; offset {_offset(numbers)}"
 
@@ -122,7 +122,7 @@ def _cosine_row(row: tuple[str, str, float, float], *, chosen: bool, cell: str) 
     bars = "".join(_bar(value, theme.STAGE_COLORS[stage]) for stage, value in (("initial", before), ("aligned", after)))
     return (
         f'<tr style="{weight}"><td {cell}>{swatch(color)} {escape(name)}</td>'
-        f"<td {cell}>{_signed(before)} → {_signed(after)}</td><td {cell}>{bars}</td></tr>"
+        f"<td {cell}>{signed(before)} → {signed(after)}</td><td {cell}>{bars}</td></tr>"
     )
 
 
@@ -137,5 +137,6 @@ def _bar(value: float, color: str) -> str:
     )
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """Two digits with a sign, for cosines; ``n/a`` for NaN."""
     return "n/a" if np.isnan(value) else f"{round(value, 2) + 0.0:+.2f}"

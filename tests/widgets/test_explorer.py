@@ -54,10 +54,10 @@ def test_a_position_set_from_code_is_kept_and_marks_its_cell(explorer):
 
 
 def test_pickers_and_attributes_follow_each_other(explorer):
-    explorer._cls_picker.value, explorer._stage_picker.value = "tree", "initial"
+    explorer._inputs["cls"].value, explorer._inputs["stage"].value = "tree", "initial"
     assert (explorer.cls, explorer.stage) == ("tree", "initial")
     explorer.image, explorer.cls = "b", "sky"
-    assert (explorer._image_picker.value, explorer._cls_picker.value) == ("b", "sky")
+    assert (explorer._inputs["image"].value, explorer._inputs["cls"].value) == ("b", "sky")
     assert panel(explorer, "similarity").title == "cosine to sky, initial"
 
 
@@ -273,7 +273,7 @@ def two_models(make_record):
 
 def test_two_models_on_the_same_image(two_models):
     explorer = AlignmentExplorer(two_models, other="without", pixel=(10, 22))
-    assert explorer._image_picker.options == ("a", "b")
+    assert explorer._inputs["image"].options == ("a", "b")
     assert len(explorer._other_row.children) == 4
     assert explorer._other_panels["offset"].message.startswith("none: the record is of a per-pixel model")
     assert explorer._panels["prediction"].title == "with: prediction, aligned"
@@ -307,7 +307,7 @@ def test_bad_models(two_models, records):
     with pytest.raises(RecordError, match="found no model"):
         AlignmentExplorer({})
     alone = AlignmentExplorer(records)
-    assert alone._model_picker.disabled and "one model here" in alone._alone.value
+    assert alone._inputs["model"].disabled and "one model here" in alone.children[1].children[-1].value
 
 
 def test_saving_writes_the_shown_model_and_the_images_from_the_shown_one_on(two_models, tmp_path):
@@ -332,7 +332,7 @@ def test_opacity_smoothness_and_contours_reach_the_panels(explorer):
     assert panel(explorer, "label").opacity == 0.25 and panel(explorer, "offset").smooth
     assert panel(explorer, "similarity").levels == pytest.approx([low / 2, 0, high / 2])
     assert panel(explorer, "label").levels == []
-    explorer._opacity_slider.value = 0.5
+    explorer._inputs["opacity"].value = 0.5
     assert explorer.opacity == 0.5
 
 
@@ -355,7 +355,7 @@ def test_closing_frees_the_records(make_record):
     gone = [weakref.ref(record) for record in records]
     explorer = AlignmentExplorer(records)
     explorer.image = "b"
-    parts = [*explorer._panels.values(), explorer._image_picker]
+    parts = [*explorer._panels.values(), explorer._inputs["image"]]
     explorer.close()
     del records
     gc.collect()

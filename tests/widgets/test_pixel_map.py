@@ -106,9 +106,9 @@ def test_colours_of_cells_and_pictures_without_a_grid(offset_record):
 
 def test_a_closed_map_lets_its_record_go(make_record):
     record = make_record()
-    gone = weakref.ref(record)
     widget = PixelMap(over=record)
+    gone = [weakref.ref(record), weakref.ref(widget)]
     widget.close()
-    del record
+    del record, widget
     gc.collect()
-    assert gone() is None
+    assert [reference() for reference in gone] == [None, None]
