@@ -85,6 +85,7 @@ _HOMES = {
     "widgets.offset_lab": ("OffsetLab",),
     "widgets.pixel_map": ("PixelMap",),
     "widgets.pixel_probe": ("PixelProbe",),
+    "widgets.projection_explorer": ("ProjectionExplorer",),
     "export.page": ("interactive_html", "write_interactive"),
     "report": ("report_html", "write_report"),
     "report.alignment": ("alignment_report",),

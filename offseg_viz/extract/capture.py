@@ -19,7 +19,7 @@ class Point(NamedTuple):
     module: nn.Module
     side: Literal["input", "output"]
     view: Callable[[Tensor], Tensor] = _whole
-    """Takes the part that is wanted, lays it out or computes with it; a copy is made of its result, unless it is new."""
+    """Takes the part that is wanted, lays it out or computes with it; of its result a copy is made unless it is new."""
     index: int = 0
     """Which one, where a module takes or returns several."""
     call: int = -1

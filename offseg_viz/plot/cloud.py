@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from offseg_viz.plot.points import dot_colors
 from offseg_viz.terms import STAGES
 
 _PAPER = np.array([247, 247, 246], dtype=np.float64)
@@ -45,22 +46,8 @@ def pixel_cloud(plane: xr.Dataset, colors: np.ndarray, *, size: tuple[int, int])
     at = (places - (low + high) / 2) * zoom * (1, -1) + (width / 2, height / 2)
     picture = np.broadcast_to(_PAPER, (height, width, 3))
     for stage, where in zip(STAGES, at, strict=True):
-        color, cover = _dots(where.reshape(-1, 2), colors.reshape(-1, 3), size)
+        color, cover = dot_colors(where.reshape(-1, 2), colors.reshape(-1, 3), size, dot=_DOT)
         cover = cover[..., None]
         color = _PAPER + _STRENGTH[stage] * (color - _PAPER)
         picture = picture + cover * (color - picture)
     return Cloud(picture.round().astype(np.uint8), at)
-
-
-def _dots(where: np.ndarray, colors: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean colour (height, width, 3) of the dots over each pixel of a picture, and how far they cover it, 0 to 1."""
-    height, width = size
-    col, row = np.floor(where).astype(int).T
-    total, weights = np.zeros((height * width, 3)), np.zeros(height * width)
-    for down, right, weight in _DOT:
-        flat = (row + down).clip(0, height - 1) * width + (col + right).clip(0, width - 1)
-        weights += weight * np.bincount(flat, minlength=height * width)
-        for channel in range(3):
-            total[:, channel] += weight * np.bincount(flat, colors[:, channel], height * width)
-    mean = total / np.maximum(weights, 1e-9)[:, None]
-    return mean.reshape(height, width, 3), np.minimum(weights, 1).reshape(height, width)

@@ -16,7 +16,8 @@ COLORS = ("cls", "sample", "correct", "distortion")
 STAGES = ("initial", "aligned")
 _MOST_NAMES = 15
 """More class names than this would lie on each other; a legend then stands in their place."""
-_SAMPLE_PALETTE = ("#1c5a96", "#d9772b", "#3f8f5b", "#8a5aa8", "#b8962e", "#4aa3a8", "#b04a5a", "#6b7280")
+SAMPLE_PALETTE = ("#1c5a96", "#d9772b", "#3f8f5b", "#8a5aa8", "#b8962e", "#4aa3a8", "#b04a5a", "#6b7280")
+"""Colours of images, again from the beginning after the last."""
 
 
 def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | None = "stage", interactive: bool = False):
@@ -66,7 +67,7 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
         raise RecordError("needed the variable distortion to colour by; projections made by project() have it")
     if interactive:
         return _interactive(projection, color)
-    stages = _stages(projection)
+    stages = different_stages(projection)
     with theme.style():
         figure = StaticFigure(
             _summary(projection, color), figsize=(9.6, 4.9) if facet and len(stages) == 2 else (6.6, 5.4)
@@ -99,7 +100,7 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
             bar.outline.set_visible(False)
             bar.solids.set_alpha(1)
         wide = len(stages) == 2 and facet is not None
-        note = "\n".join(_balanced(_quality(projection), 1 if wide else 2))
+        note = "\n".join(balanced(quality_parts(projection), 1 if wide else 2))
         groups = _groups(projection, color, "aligned")
         if groups and (color != "cls" or len(groups) > _MOST_NAMES):
             shown = groups if color == "cls" else groups[:16]
@@ -134,7 +135,7 @@ _KEPT = {
 }
 
 
-def _quality(projection: xr.Dataset, *, steady: bool = False) -> list[str]:
+def quality_parts(projection: xr.Dataset, *, steady: bool = False) -> list[str]:
     """The quality figures of a projection in words; `steady`: only as far as a UMAP gives them on every machine."""
     attrs = projection.attrs
     coarse = steady and attrs.get("method") == "umap"
@@ -150,13 +151,13 @@ def _quality(projection: xr.Dataset, *, steady: bool = False) -> list[str]:
     return found
 
 
-def _balanced(parts: list[str], lines: int) -> list[str]:
+def balanced(parts: list[str], lines: int) -> list[str]:
     """Parts joined into so many lines of about the same number of parts."""
     size = -(-len(parts) // lines) or 1
     return [" · ".join(parts[start : start + size]) for start in range(0, len(parts), size)]
 
 
-def _stages(projection: xr.Dataset) -> tuple[str, ...]:
+def different_stages(projection: xr.Dataset) -> tuple[str, ...]:
     """The stages to draw: the initial one alone where both coincide, as they do for a per-pixel model."""
     initial, aligned = (projection["pixel_projection"].sel(stage=stage).values for stage in STAGES)
     return STAGES[:1] if np.array_equal(initial, aligned) else STAGES
@@ -172,7 +173,7 @@ def _groups(projection: xr.Dataset, color: str, stage: str) -> list[tuple[str, s
         return [("predicted right", theme.RIGHT, right), ("predicted wrong", theme.WRONG, ~right)]
     if color == "sample":
         names = list(dict.fromkeys(projection["sample"].values.astype(str)))
-        hues = [_SAMPLE_PALETTE[k % len(_SAMPLE_PALETTE)] for k in range(len(names))]
+        hues = [SAMPLE_PALETTE[k % len(SAMPLE_PALETTE)] for k in range(len(names))]
         return [(name, hue, projection["sample"].values.astype(str) == name) for name, hue in zip(names, hues)]
     names, hues = projection["cls"].values, projection["color"].values
     return [(str(names[k]), str(hues[k]), label == k) for k in np.unique(label) if k != IGNORE_INDEX]
@@ -251,13 +252,13 @@ def _summary(projection: xr.Dataset, color: str) -> str:
         spread = float(np.linalg.norm(pixels[0] - pixels[0].mean(0), axis=-1).mean())
         text += f"; mean step initial to aligned {rounded(float(step.mean()), spread)}"
         text += f", mean distance to the centre {rounded(spread, spread)}"
-    return "; ".join([text, *_quality(projection, steady=True)])
+    return "; ".join([text, *quality_parts(projection, steady=True)])
 
 
 def _interactive(projection: xr.Dataset, color: str):
     from plotly.subplots import make_subplots
 
-    stages = _stages(projection)
+    stages = different_stages(projection)
     titles = stages if len(stages) == 2 else ("per-pixel model: one stage",)
     layout = dict(shared_xaxes="all", shared_yaxes="all", subplot_titles=titles, horizontal_spacing=0.03)
     figure = make_subplots(1, len(stages), **layout)
@@ -301,8 +302,8 @@ def _interactive(projection: xr.Dataset, color: str):
                 legendgroup="class embedding", showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
     figure.add_annotation(
-        text="<br>".join(_balanced(_quality(projection), 2)), showarrow=False, xref="paper", yref="paper", x=1, y=-0.06,
-        xanchor="right", yanchor="top", align="right", font=dict(size=10.5, color=theme.QUIET),
+        text="<br>".join(balanced(quality_parts(projection), 2)), showarrow=False, xref="paper", yref="paper",
+        x=1, y=-0.06, xanchor="right", yanchor="top", align="right", font=dict(size=10.5, color=theme.QUIET),
     )  # fmt: skip
     figure.update_layout(
         template="plotly_white", height=550, margin=dict(l=10, r=10, t=40, b=70), showlegend=color != "distortion",

@@ -5,5 +5,6 @@ from offseg_viz.widgets.feature_field import FeatureField
 from offseg_viz.widgets.offset_lab import OffsetLab
 from offseg_viz.widgets.pixel_map import PixelMap
 from offseg_viz.widgets.pixel_probe import PixelProbe
+from offseg_viz.widgets.projection_explorer import ProjectionExplorer
 
-__all__ = ["AlignmentExplorer", "FeatureField", "OffsetLab", "PixelMap", "PixelProbe"]
+__all__ = ["AlignmentExplorer", "FeatureField", "OffsetLab", "PixelMap", "PixelProbe", "ProjectionExplorer"]

@@ -184,6 +184,7 @@ function render({ model, el }) {
     pen.translate(-partLeft * zoom, -partTop * zoom);
     const [top, left, bottom, right] = get("extent").map((edge) => edge * zoom);
     const nothing = !overlay && get("message"); // which says why: a pale picture
+    if (photograph && (overlay || nothing)) grey ??= greyed(photograph);
     const below = overlay || nothing ? grey : photograph;
     pen.globalAlpha = nothing ? 0.35 : 1;
     if (below) pen.drawImage(below, 0, 0, width * zoom, height * zoom);
@@ -281,7 +282,7 @@ function render({ model, el }) {
     const bitmap = await createImageBitmap(new Blob([bytes(wanted)]));
     if (wanted !== get("image")) return; // a newer photograph is on its way
     photograph = bitmap;
-    grey = greyed(bitmap);
+    grey = null; // made when a map lies over it: reading pixels back may wait for a busy graphics unit
     redraw();
   }
 
