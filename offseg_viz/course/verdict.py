@@ -49,7 +49,7 @@ def compare(
     wrong : diagnosis to the value that the mistake gives; the first that equals the answer and not the truth is told.
     praise : what a right answer shows, in a sentence.
     what : how the answer is called in a diagnosis.
-    atol : largest difference, relative to the largest absolute value of `truth` where that is above one.
+    atol : largest difference, as a part of the largest absolute value of `truth`.
 
     Returns
     -------
@@ -89,8 +89,7 @@ def compare(
 
 
 def _equal(one: np.ndarray, other: np.ndarray, atol: float) -> bool:
-    finite = np.abs(other[np.isfinite(other)])
-    scale = max(1.0, float(finite.max())) if finite.size else 1.0
+    scale = float(np.abs(other[np.isfinite(other)]).max(initial=0)) or 1.0
     return bool(np.allclose(one, other, rtol=0, atol=atol * scale, equal_nan=True))
 
 

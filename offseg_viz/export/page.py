@@ -1,23 +1,20 @@
 """The page as a whole: what is written around the images, and the file."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from html import escape
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from offseg_viz.analyze.collection import over_records
-from offseg_viz.errors import DataError, RecordError, UnknownNameError
+from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.export import sections
+from offseg_viz.export.html_file import html_page, write_html
 from offseg_viz.export.payload import image_payload, page_payload, thumbnail
 from offseg_viz.record import has_offsets
 
 MOST_IMAGES = 12
-_POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _HERE = Path(__file__).parent
 _SCRIPTS = ("features.js", "panels.js", "pixel.js", "strengths.js", "page.js")
 
@@ -82,17 +79,7 @@ def interactive_html(
         sections.strengths(shared),
         sections.footer(),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n"
-        + "\n".join(data)
-        + f'\n<script>"use strict";\n{script}</script>\n</body>\n</html>\n'
-    )
+    return html_page(title, style=style, body="\n".join(["<main>", *body, "</main>", *data]), script=script)
 
 
 def write_interactive(records: Iterable[xr.Dataset], path: str | Path, **options) -> Path:
@@ -105,21 +92,7 @@ def write_interactive(records: Iterable[xr.Dataset], path: str | Path, **options
     RecordError, UnknownNameError
         As `interactive_html`; nothing is written then.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; name a file to write the page to, such as {path / 'explorer.html'}")
-    text = interactive_html(records, **options)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as cause:
-        raise DataError(f"the page cannot be written to {path} ({cause}); choose another folder") from cause
-    finally:
-        with suppress(OSError):  # gone once it was moved into place
-            partial.unlink()
-    return path
+    return write_html(path, lambda: interactive_html(records, **options), what="explorer")
 
 
 def _chosen(records: Iterable[xr.Dataset], images: Sequence[str] | None) -> Iterable[xr.Dataset]:

@@ -1,19 +1,15 @@
 """The page as a whole, and how it is written."""
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
-from html import escape
 from pathlib import Path
 
 import xarray as xr
 
-from offseg_viz.errors import DataError, RecordError
+from offseg_viz.errors import RecordError
+from offseg_viz.export.html_file import html_page, write_html
 from offseg_viz.report import sections
 from offseg_viz.report.figures import Charts
 from offseg_viz.report.survey import survey_records
-
-_POLICY = "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def report_html(
@@ -65,15 +61,7 @@ def report_html(
         sections.footer(survey, command),
     ]
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" '
-        'content="light dark">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return html_page(title, style=style, body="\n".join(["<main>", *body]))
 
 
 def write_report(records: Iterable[xr.Dataset], path: str | Path, **options) -> Path:
@@ -86,21 +74,7 @@ def write_report(records: Iterable[xr.Dataset], path: str | Path, **options) -> 
     RecordError
         As `report_html`; nothing is written then.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; name a file to write the report to, such as {path / 'report.html'}")
-    text = report_html(records, **options)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as cause:
-        raise DataError(f"the report cannot be written to {path} ({cause}); choose another folder") from cause
-    finally:
-        with suppress(OSError):  # gone once it was moved into place
-            partial.unlink()
-    return path
+    return write_html(path, lambda: report_html(records, **options), what="report")
 
 
 def _listed(records: Iterable[xr.Dataset]) -> list[xr.Dataset]:
