@@ -1,4 +1,7 @@
-"""The command line: ``offseg-viz train | evaluate | recipes | data | extract | report | models | scenes | convert``."""
+"""The command line.
+
+``offseg-viz train | evaluate | recipes | data | extract | report | models | scenes | convert | course``
+"""
 
 import typer
 from rich.markup import escape
@@ -26,4 +29,4 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
-from offseg_viz.cli import data, networks, records, training  # noqa: E402, F401  (each adds its commands to `app`)
+from offseg_viz.cli import course, data, networks, records, training  # noqa: E402, F401  (each adds its commands to `app`)
