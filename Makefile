@@ -11,13 +11,15 @@ STAMP := $(VENV)/ready
 export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks constraints clean FORCE
+.PHONY: help setup lab test notebooks exercises site constraints clean FORCE
 
 help:
 	@echo "make lab        set up, then open JupyterLab at the first notebook (NOTEBOOK=... for another)"
 	@echo "make test       set up, then run the unit tests and every notebook against its stored outputs"
 	@echo "make setup      create .venv with everything pinned (PYTHON=python3.12 for another interpreter, 3.11 or newer)"
 	@echo "make notebooks  run every notebook again and store its outputs"
+	@echo "make exercises  make the student versions of the notebooks, notebooks/exercises, from their solutions"
+	@echo "make site       build the notebooks, the reference and a page to explore as a static site, build/site"
 	@echo "make constraints  write constraints.txt from what .venv holds now"
 	@echo "make clean      remove .venv and everything built or cached here"
 
@@ -39,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV) || { \
 	    echo "Could not create $(VENV); on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; }
 	@echo "Installing the pinned packages into $(VENV); the first time this takes some minutes ..."
-	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install --no-input --constraint constraints.txt --editable '.[test]'
+	@PIP_DISABLE_PIP_VERSION_CHECK=1 $(PY) -m pip install --no-input --constraint constraints.txt --editable '.[test,docs]'
 	@$(PY) -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (ipykernel)" >/dev/null
 	@$(PY) -m jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1
 	@echo "$(CURDIR)" > $@
@@ -51,9 +53,20 @@ lab: setup
 	@$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.port_retries=50 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# Notebooks run two at a time, a thread each, where they can reach no network and leave no file behind.
 test: setup
-	$(PY) -m pytest --nbval --nbval-current-env --nbval-cell-timeout=180 \
-	  --nbval-sanitize-with=tests/nbval_sanitize.cfg tests notebooks
+	$(PY) -m pytest tests
+	OFFSEG_VIZ_NOTEBOOK_GUARD=on OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
+	  $(PY) -m pytest -p offseg_viz.nbval_rules --nbval --nbval-current-env -n 2 --dist loadscope \
+	  --ignore=notebooks/exercises notebooks
+
+# The student versions follow from the notebooks: make notebooks, make exercises.
+exercises: setup
+	$(PY) -m offseg_viz.course.exercises notebooks notebooks/exercises
+
+site: setup
+	$(PY) docs/build_site.py build/site
+	@echo "Open build/site/index.html"
 
 # Widget state would add megabytes to a notebook; timings and patch versions would change it at every run.
 notebooks: setup

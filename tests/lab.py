@@ -91,8 +91,8 @@ def write_notebook(path: Path, cells: str | list[str], records: Iterable[xr.Data
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata=kernel), path)
 
 
-def open_page(window, address: str, notebook: str):
-    """A page with the notebook, all its cells started; `problems` are console errors, `elsewhere` requests beyond."""
+def open_page(window, address: str, notebook: str, *, run: bool = True):
+    """A page with the notebook, its cells started: `problems` are console errors, `elsewhere` requests beyond."""
     page = window.new_page()
     page.set_default_timeout(40_000)
     page.problems, page.elsewhere = [], []
@@ -104,8 +104,14 @@ def open_page(window, address: str, notebook: str):
     page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.context?.sessionContext?.session?.kernel")
     page.problems.clear()  # what JupyterLab itself says while it starts
-    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    if run:
+        run_all(page)
     return page
+
+
+def run_all(page) -> None:
+    """Start all cells of the notebook in the page."""
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 def stop_kernel(page) -> None:

@@ -29,7 +29,7 @@ LOWER = {
 }
 """What each part of the package may import, besides itself. `pipeline` is a side wing: only the top knows it."""
 
-TOP = {"", "cli", "course", "report", "__main__"}
+TOP = {"", "cli", "course", "nbval_rules", "report", "__main__"}
 """Parts that may import everything and are imported by none; "" is `offseg_viz` itself."""
 
 LIGHT = {"analyze", "plot", "export", "widgets"}

@@ -1,5 +1,7 @@
 """Notebook 08: solutions pass, blanks are empty, typical mistakes get their own diagnosis and learn nothing else."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,6 @@ MISTAKES = [
         "off by one step",
     ),
     (check_learning_rate_factor, lambda s, n, w, p: 0.002 * factor(s, n, w, p), "constant factor"),
-    (check_mean_iou, lambda c: np.nanmean(np.diag(c) / np.maximum(c.sum(1), 1e-9)[c.sum(1) > -1]), "mAcc|zero|right"),
     (check_mean_iou, lambda c: segmentation_metrics(c)["macc"], "mAcc"),
     (check_mean_iou, lambda c: segmentation_metrics(c.T)["macc"], "precision"),
     (check_mean_iou, lambda c: segmentation_metrics(c)["aacc"], "aAcc"),
@@ -106,7 +107,7 @@ def test_what_is_no_function_or_raises_is_told(check):
 def test_a_mistake_gets_its_diagnosis(check, mistake, diagnosis):
     found = check(mistake)
     assert not found
-    assert __import__("re").search(diagnosis, found.text), found.text
+    assert re.search(diagnosis, found.text), found.text
     assert check(SOLUTIONS[check]).text not in found.text
 
 

@@ -1,4 +1,4 @@
-"""Checks of notebook 08: the learning rate over a run, mIoU of a confusion matrix, and a paired interval over images."""
+"""Checks of notebook 08: the learning rate over a run, mIoU of a confusion matrix, a paired interval over images."""
 
 import numpy as np
 
@@ -8,7 +8,14 @@ STEPS, WARMUP, POWER = 300, 30, 0.9
 CHECKED_STEPS = (0, 10, 29, 30, 31, 120, 210, 298, 299)
 
 _WEIGHTS = np.array(
-    [[1, 1, 1, 1, 1, 1], [2, 0, 1, 1, 0, 2], [0, 3, 0, 1, 2, 0], [1, 0, 0, 2, 1, 2], [3, 1, 1, 0, 1, 0], [0, 0, 2, 2, 2, 0]]
+    [
+        [1, 1, 1, 1, 1, 1],
+        [2, 0, 1, 1, 0, 2],
+        [0, 3, 0, 1, 2, 0],
+        [1, 0, 0, 2, 1, 2],
+        [3, 1, 1, 0, 1, 0],
+        [0, 0, 2, 2, 2, 0],
+    ]
 )
 """How often each of six images is in each of six draws: few enough to see through."""
 
@@ -28,7 +35,9 @@ def check_learning_rate_factor(function) -> Verdict:
     rise = step / (WARMUP - 1)
     done = np.clip((step - WARMUP) / (STEPS - 1 - WARMUP), 0, None)
     decay, from_start = (1 - done) ** POWER, (1 - step / (STEPS - 1)) ** POWER
-    near = "the shape is right, but it is off by one step somewhere: look at the two steps around the end of the warm-up"
+    near = (
+        "the shape is right, but it is off by one step somewhere: look at the two steps around the end of the warm-up"
+    )
     near += " and at the last step of the run"
     late, end = (1 - np.clip((step - WARMUP) / (STEPS - WARMUP), 0, None)) ** POWER, decay
     wrong = {
@@ -43,7 +52,9 @@ def check_learning_rate_factor(function) -> Verdict:
     }
     rises = (rise, step / WARMUP, (step + 1) / WARMUP)
     off = [np.where(warm, one, other) for one in rises for other in (end, late)][1:]
-    praise = "a rise, a fall, and 0 at the last step; power below 1 keeps the rate high for longer, 1 is a straight line"
+    praise = (
+        "a rise, a fall, and 0 at the last step; power below 1 keeps the rate high for longer, 1 is a straight line"
+    )
     verdict = compare(found, np.where(warm, rise, decay), wrong=wrong, praise=praise, what=what)
     if not verdict and any(np.allclose(found, other, atol=1e-6) for other in off):
         return Verdict(False, near)
@@ -89,7 +100,8 @@ def check_mean_iou(function) -> Verdict:
             _iou, lambda values: np.nan_to_num(values).mean()
         ),
         "every class is weighted by how frequent it is; here each one counts the same": [
-            float(np.nansum(_iou(np.diag(c), c.sum(1), c.sum(0)) * c.sum(1) / c.sum())) for c in confusions.astype(float)
+            float(np.nansum(_iou(np.diag(c), c.sum(1), c.sum(0)) * c.sum(1) / c.sum()))
+            for c in confusions.astype(float)
         ],
     }
     praise = "every class counts the same, however rare it is, and an absent class counts nowhere"
@@ -123,7 +135,7 @@ def check_gain_interval(function) -> Verdict:
         "these are fractions; asked are points, hundredths of mIoU": np.percentile(gain / 100, ends),
         "from the 5th to the 95th percentile there are 90 % of the draws": np.percentile(gain, (5, 95)),
         "the smallest and the largest draw hold all of them between them, not 95 %": [gain.min(), gain.max()],
-        "the two networks got different draws: what they share, that some images are hard for both, no longer cancels": (
+        "the two networks got different draws: that some images are hard for both no longer cancels": (
             np.percentile(100 * (shifted - one), ends)
         ),
         "that is the difference of the ends of two intervals: take the difference in every draw first": (
@@ -143,7 +155,7 @@ def _called(function, calls: list[tuple], what: str) -> list | Verdict:
     if function is ... or function is None:
         return compare(None, 0, praise="", what="the function")
     if not callable(function):
-        return Verdict(False, f"found {type(function).__name__}, needed the function itself, without brackets behind it")
+        return Verdict(False, f"found {type(function).__name__}, needed the function itself, not what it returns")
     results = []
     for arguments in calls:
         try:

@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests; see `tests/lab.py`."""
+"""Fixtures of the tests that need JupyterLab and a browser, one of each for the whole session; see `lab`."""
 
 from itertools import count
 
