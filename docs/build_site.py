@@ -177,6 +177,8 @@ def main(arguments: list[str]) -> int:
     shutil.rmtree(target, ignore_errors=True)
     cache = target.with_name(f"{target.name}-cache")
     status = sphinx(["-W", "--keep-going", "-q", "-E", "-b", "html", "-d", str(cache), str(sources), str(target)])
+    for leftover in (cache, target.with_name("jupyter_execute")):
+        shutil.rmtree(leftover, ignore_errors=True)
     if status == 0:
         print(f"{target / 'index.html'}: {sum(1 for _ in target.rglob('*.html'))} pages")
     return status

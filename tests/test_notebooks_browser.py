@@ -19,15 +19,15 @@ TALL = {"width": 1600, "height": 2600}
 STATE = """() => {
     const panel = window.jupyterapp.shell.currentWidget;
     const cells = [...panel.content.model.cells].filter((cell) => cell.type === "code");
-    const outputs = cells.map((cell) => cell.outputs.toJSON());
-    const errors = outputs.flat().filter((output) => output.output_type === "error");
-    const stderr = outputs.flat().filter((output) => output.output_type === "stream" && output.name === "stderr");
+    const outputs = cells.flatMap((cell, number) => cell.outputs.toJSON().map((output) => ({ number, ...output })));
+    const errors = outputs.filter((output) => output.output_type === "error");
+    const stderr = outputs.filter((output) => output.output_type === "stream" && output.name === "stderr");
     return {
         ran: cells.filter((cell) => cell.executionCount !== null).length,
         of: cells.length,
         idle: panel.sessionContext.session.kernel.status === "idle",
-        errors: errors.map((output) => `${output.ename}: ${output.evalue}`),
-        stderr: stderr.map((output) => [output.text].flat().join("")),
+        errors: errors.map((output) => `code cell ${output.number}: ${output.ename}: ${output.evalue}`),
+        stderr: stderr.map((output) => `code cell ${output.number}: ${[output.text].flat().join("")}`),
     };
 }"""
 CLEAR = """() => {

@@ -32,7 +32,8 @@ PUBLIC = """
     image_miou intervene interventions last_layer_flips object_area offset_direction offset_measures own_class_cosine
     extract_windows plot_measures plot_models plot_plane plot_terms projection_stability score_terms shape_changes
     stitch_windows strength_curve winning_class compressed_features feature_color_basis feature_colors
-    prediction_quality FeatureField OffsetLab PixelMap PixelProbe ProjectionExplorer pixel_plane pixel_similarity unit_vectors
+    prediction_quality FeatureField OffsetLab PixelMap PixelProbe ProjectionExplorer pixel_plane pixel_similarity
+    unit_vectors
     interactive_html write_interactive
     segmentation_metrics OffsetLearning PerPixelClassifier attach_offset_learning detach_offset_learning
 """.split()

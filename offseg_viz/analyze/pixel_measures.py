@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from offseg_viz.analyze.align import last_layer
+from offseg_viz.analyze.one_thread import one_thread
 from offseg_viz.analyze.pixel_similarity import checked_cell
 from offseg_viz.metrics import ratio_or_nan
 from offseg_viz.record import has_offsets, refuse_queries
@@ -40,17 +41,20 @@ def pixel_measures(record: xr.Dataset, cell: tuple[int, int]) -> xr.Dataset:
     if has_offsets(record):
         offset = record["feature_offset"].values[row, col]
         pairs[1] = feature + offset, embedding + record["class_offset"].values  # eqs. (12) and (8)
-    scores = np.stack([embedding @ feature for feature, embedding in pairs])
+    with one_thread():
+        scores = np.stack([embedding @ feature for feature, embedding in pairs])
+        cosines = np.stack([_cosines(embedding, feature) for feature, embedding in pairs])
+        directions = None if offset is None else np.stack([_cosines(embedding, offset) for _, embedding in pairs])
     powers = np.exp(scores[0] - scores[0].max())
     by_class = ("stage", "cls")
     variables = {
-        "cosine": (by_class, np.stack([_cosines(embedding, feature) for feature, embedding in pairs])),
+        "cosine": (by_class, cosines),
         "scores": (by_class, scores),
         "logits": (by_class, last_layer(record, scores.T.copy()).T),
         "position_attention": ("cls", powers / powers.sum()),
     }
-    if offset is not None:
-        variables["offset_direction"] = (by_class, np.stack([_cosines(embedding, offset) for _, embedding in pairs]))
+    if directions is not None:
+        variables["offset_direction"] = (by_class, directions)
     return xr.Dataset(variables, {"stage": list(STAGES), "cls": record["cls"], "color": record["color"]})
 
 

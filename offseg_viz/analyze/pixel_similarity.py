@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature
+from offseg_viz.analyze.one_thread import one_thread
 from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.record import has_offsets, refuse_queries
 from offseg_viz.terms import STAGES
@@ -159,8 +160,9 @@ def _units(vectors: np.ndarray) -> np.ndarray:
 
 
 def _products(feature: np.ndarray, vector: np.ndarray) -> np.ndarray:
-    # Rounding can carry a cosine just past one.
-    return (feature.reshape(-1, feature.shape[-1]) @ vector).reshape(feature.shape[:-1]).clip(-1, 1)
+    with one_thread():
+        cosines = feature.reshape(-1, feature.shape[-1]) @ vector
+    return cosines.reshape(feature.shape[:-1]).clip(-1, 1)  # rounding can carry one just past one
 
 
 def _reach(values: np.ndarray, quantile: float) -> float:

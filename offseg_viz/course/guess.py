@@ -1,5 +1,6 @@
 """`Guess`: a question to commit to before the answer is seen."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -32,7 +33,7 @@ class Guess(ipywidgets.VBox):
         self._radio = ipywidgets.RadioButtons(options=self.choices, value=None, layout={"width": "auto"})
         self._button = ipywidgets.Button(description="lock my guess", disabled=True)
         self._told = ipywidgets.HTML()
-        super().__init__([ipywidgets.HTML(f"<b>{escape(question)}</b>"), self._radio, self._button, self._told])
+        super().__init__([ipywidgets.HTML(f"<b>{_with_code(question)}</b>"), self._radio, self._button, self._told])
         self._radio.observe(self._chosen, names="value")
         self._button.on_click(lambda _: self.lock(self._radio.value))
 
@@ -54,3 +55,8 @@ class Guess(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **kwargs) -> dict:
         return (super()._repr_mimebundle_(**kwargs) or {}) | {"text/plain": repr(self)}
+
+
+def _with_code(text: str) -> str:
+    """Escaped text, with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))

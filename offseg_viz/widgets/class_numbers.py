@@ -61,7 +61,7 @@ def class_text(numbers: ClassNumbers) -> str:
 
 def class_html(numbers: dict[str, ClassNumbers], *, cls: str, image: str) -> str:
     """The numbers of one or more models as a small HTML table, a column a model; every name is escaped."""
-    cell = 'style="padding:1px 10px 1px 0;text-align:left;white-space:nowrap"'
+    cell = 'style="padding:1px 8px 1px 0;text-align:left;white-space:nowrap"'
     columns: dict[str, dict[str, str]] = {}
     for model, of_one in numbers.items():
         columns[model] = {what: f"{_value(a)}{unit} → {_value(b)}{unit}" for what, unit, a, b in _known(of_one)}
@@ -80,7 +80,7 @@ def class_html(numbers: dict[str, ClassNumbers], *, cls: str, image: str) -> str
     notes = "".join(f'<div style="color:{theme.QUIET}">{escape(reason)}</div>' for reason in reasons)
     count = f" ({pixels} cells)" if pixels else ""
     return (
-        '<div class="offseg-class" style="font-size:12px;line-height:1.5;font-variant-numeric:tabular-nums">'
+        '<div class="offseg-class" style="font-size:12px;line-height:1.5;font-variant-numeric:tabular-nums;overflow-x:auto">'
         f"<div><b>{escape(cls)}</b> in {escape(image)}{count}, initial → aligned</div>{notes}"
         f"<table>{''.join(rows)}</table></div>"
     )

@@ -101,6 +101,7 @@ class AlignmentExplorer(View):
         self._panels = {name: PixelMap(over=record, title=name) for name in (*IMAGE_PANELS, *MODEL_PANELS)}
         self._other_panels = {name: PixelMap(title=name) for name in MODEL_PANELS}
         self._legend, self._class_readout, self._readout = (ipywidgets.HTML() for _ in range(3))
+        self._class_readout.layout.min_width = "0"  # or a wide table would cover what stands beside it
         columns = {"grid_template_columns": "repeat(auto-fill, minmax(270px, 1fr))", "grid_gap": "12px 18px"}
         shared = [*(self._panels[name] for name in IMAGE_PANELS), self._class_readout, self._readout]
         own = [self._panels[name] for name in MODEL_PANELS]
