@@ -44,7 +44,7 @@ def faults(notebook: dict) -> list[str]:
             continue
         if number == 0 or cells[number - 1]["cell_type"] != "markdown":
             found.append(f"cell {number}: no markdown before this code cell")
-        if (length := len(text(cell).strip().splitlines())) > LONGEST_CELL:
+        if (length := len([line for line in text(cell).splitlines() if line.strip()])) > LONGEST_CELL:
             found.append(f"cell {number}: {length} lines, at most {LONGEST_CELL}")
         found += [
             f"cell {number}: stored error {output.get('ename')}"
