@@ -6,6 +6,7 @@ All is computed in float32 at least, whatever the dtype of the model. For mask c
 import torch
 from torch import Tensor
 
+from offseg_viz.extract.capture import empty
 from offseg_viz.models.mask_offset_learning import MaskOffsetLearning
 from offseg_viz.models.offset_learning import OffsetLearning
 
@@ -45,7 +46,8 @@ def feature_offset(learning: Learning, position_attention: Tensor, class_embeddi
     """
     with torch.autocast(position_attention.device.type, enabled=False):
         v = _exact(class_embedding) @ _exact(learning.feature_offset_proj.weight).T  # (K, C)
-        return _exact(position_attention).T @ v
+        attention = _exact(position_attention).T  # (P, K)
+        return torch.mm(attention, v, out=empty((len(attention), v.shape[1]), like=v))
 
 
 def _exact(tensor: Tensor) -> Tensor:

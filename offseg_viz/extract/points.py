@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from offseg_viz.errors import ModelError
-from offseg_viz.extract.capture import Point
+from offseg_viz.extract.capture import Point, empty
 from offseg_viz.extract.grid import grid_of_positions
 from offseg_viz.extract.offsets import class_offset, feature_offset
 from offseg_viz.models.linear_offset_learning import LinearOffsetLearning
@@ -100,7 +100,8 @@ def _one_image(tensor: Tensor, *, path: str, dims: tuple[int, ...]) -> Tensor:
 
 def _channels_last(feature: Tensor) -> Tensor:
     """(C, h, w) to (h, w, C), as two dimensions: torch transposes a matrix faster than it permutes three."""
-    return feature.flatten(1).T.contiguous().unflatten(0, feature.shape[1:])
+    pixels = feature.flatten(1).T  # (P, C)
+    return empty(pixels.shape, like=feature).copy_(pixels).unflatten(0, feature.shape[1:])
 
 
 def _on_grid(captured: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
