@@ -2,12 +2,12 @@
 
 import os
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from conftest import build_record
+from lab import needs_chromium
 from mask_records import of_queries
 
 from offseg_viz.analyze.quality import class_iou, predicted_shares
@@ -164,29 +164,24 @@ def test_a_place_that_cannot_be_written_is_named(records, tmp_path):
         write_report(records[:1], tmp_path / "file" / "report.html", examples=0)
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Debian's chromium: apt-get install chromium")
-def test_a_browser_shows_it_without_a_request_or_complaint(html, tmp_path):
-    from playwright.sync_api import sync_playwright
-
+@needs_chromium
+def test_a_browser_shows_it_without_a_request_or_complaint(html, tmp_path, window):
     path = tmp_path / "report.html"
     path.write_text(html, encoding="utf-8")
     complaints, requests = [], []
-    arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        try:
-            page = browser.new_page()
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("dialog", lambda dialog: (complaints.append("a script ran"), dialog.dismiss()))
-            page.on(
-                "request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None
-            )
-            page.goto(path.as_uri())
-            page.wait_for_function("() => document.querySelectorAll('.chart .main-svg .trace').length > 6")
-            sizes = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
-        finally:
-            browser.close()
+    page = window.new_page()
+    try:
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: (complaints.append("a script ran"), dialog.dismiss()))
+        page.on(
+            "request", lambda request: requests.append(request.url) if not request.url.startswith("data:") else None
+        )
+        page.goto(path.as_uri())
+        page.wait_for_function("() => document.querySelectorAll('.chart .main-svg .trace').length > 6")
+        sizes = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
+    finally:
+        page.close()
     assert complaints == [] and requests == [path.as_uri()]
     assert len(sizes) == 3 and np.min(sizes) > 100
 
