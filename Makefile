@@ -11,13 +11,14 @@ STAMP := $(VENV)/ready
 export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks exercises site constraints clean FORCE
+.PHONY: help setup lab test notebooks notebooks-browser exercises site constraints clean FORCE
 
 help:
 	@echo "make lab        set up, then open JupyterLab at the first notebook (NOTEBOOK=... for another)"
 	@echo "make test       set up, then run the unit tests and every notebook against its stored outputs"
 	@echo "make setup      create .venv with everything pinned (PYTHON=python3.12 for another interpreter, 3.11 or newer)"
 	@echo "make notebooks  run every notebook again and store its outputs"
+	@echo "make notebooks-browser  run every notebook in JupyterLab and a browser, and look for errors (seven minutes)"
 	@echo "make exercises  make the student versions of the notebooks, notebooks/exercises, from their solutions"
 	@echo "make site       build the notebooks, the reference and a page to explore as a static site, build/site"
 	@echo "make constraints  write constraints.txt from what .venv holds now"
@@ -59,6 +60,10 @@ test: setup
 	OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
 	  $(PY) -m pytest -p offseg_viz.nbval_rules --nbval --nbval-current-env -n 2 --dist loadscope \
 	  --ignore=notebooks/exercises notebooks
+
+# Every notebook in a real JupyterLab and browser, from top to bottom; screenshots of its widgets in build/screenshots.
+notebooks-browser: setup
+	OFFSEG_VIZ_NOTEBOOKS_IN_BROWSER=on $(PY) -m pytest tests/test_notebooks_browser.py
 
 # The student versions follow from the notebooks: make notebooks, make exercises.
 exercises: setup
