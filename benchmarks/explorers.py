@@ -77,7 +77,7 @@ def measure(clicks: int, *, every: bool) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         record = _record()
-        with lab.jupyterlab(folder) as address, lab.browser(folder) as window:
+        with lab.jupyterlab(folder) as address, lab.playwright() as started, lab.browser(started, folder) as window:
             lab.write_notebook(folder / "work" / "n" / "look.ipynb", [SETUP, "probe"], [record])
             sizes = []
             window.on("page", lambda opened: opened.on("websocket", lambda socket: _count(socket, sizes)))

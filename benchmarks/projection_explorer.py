@@ -170,7 +170,7 @@ def in_browser(folder: Path, scratch: Path, picture: Path | None) -> dict[str, f
     import lab
 
     found, crossed = {}, {"in": 0, "out": 0}
-    with lab.jupyterlab(scratch) as address, lab.browser(scratch) as window:
+    with lab.jupyterlab(scratch) as address, lab.playwright() as started, lab.browser(started, scratch) as window:
         values = {"here": str(Path(__file__).parent), "folder": str(folder)}
         cells = [
             cell.replace("{here!r}", repr(values["here"])).replace("{folder!r}", repr(values["folder"]))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from lab_fixtures import lab_address, lab_folder, open_notebook, window  # noqa: F401
+from lab_fixtures import lab_address, lab_folder, open_notebook, playwright, window  # noqa: F401
 
 CLASSES = ("sky", "road", "tree")
 COLORS = ("#4477aa", "#bbbbbb", "#228833")

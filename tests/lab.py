@@ -64,18 +64,24 @@ def _address(server, runtime: Path, log: Path) -> str:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator:
-    """A browser window of 1400 x 1100 pixels, with software WebGL."""
+def playwright() -> Iterator:
+    """Playwright's synchronous interface, of which a process can have only one at a time."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        window = playwright.chromium.launch_persistent_context(
-            folder / "browser", executable_path=CHROMIUM, args=QUIET_BROWSER, viewport={"width": 1400, "height": 1100}
-        )
-        try:
-            yield window
-        finally:
-            window.close()
+    with sync_playwright() as started:
+        yield started
+
+
+@contextmanager
+def browser(started, folder: Path) -> Iterator:
+    """A browser window of 1400 x 1100 pixels, with software WebGL."""
+    window = started.chromium.launch_persistent_context(
+        folder / "browser", executable_path=CHROMIUM, args=QUIET_BROWSER, viewport={"width": 1400, "height": 1100}
+    )
+    try:
+        yield window
+    finally:
+        window.close()
 
 
 def write_notebook(path: Path, cells: str | list[str], records: Iterable[xr.Dataset] = ()) -> None:

@@ -19,9 +19,16 @@ def lab_address(lab_folder):
 
 
 @pytest.fixture(scope="session")
-def window(lab_folder):
+def playwright():
+    """The one Playwright of the session."""
+    with lab.playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def window(playwright, lab_folder):
     """One browser for all tests of the session."""
-    with lab.browser(lab_folder) as opened:
+    with lab.browser(playwright, lab_folder) as opened:
         yield opened
 
 

@@ -1,11 +1,10 @@
 """What a lecturer takes along: notebooks, exercises, the plan of the course and slides, in one folder."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from offseg_viz.course.exercises import exercise_texts, read_notebook
 from offseg_viz.errors import DataError
+from offseg_viz.export.html_file import write_whole
 
 SLIDES_OF = ("00", "01", "02", "03")
 """Numbers of the notebooks that the slides are made of."""
@@ -81,7 +80,7 @@ def write_course(out: str | Path, *, slides: bool = True, force: bool = False) -
                 "Choose another folder, or --force to replace them"
             )
         for path, content in wanted.items():
-            _write(path, content)
+            write_whole(path, content)
     except OSError as cause:
         raise DataError(f"the course cannot be written to {out} ({cause}); choose another folder") from cause
     return list(files)
@@ -89,15 +88,3 @@ def write_course(out: str | Path, *, slides: bool = True, force: bool = False) -
 
 def _holds(path: Path, content: bytes) -> bool:
     return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        with suppress(OSError):  # gone once it was moved into place
-            partial.unlink()

@@ -42,14 +42,20 @@ def write_html(path: str | Path, make: Callable[[], str], *, what: str) -> Path:
     if path.is_dir():
         raise DataError(f"{path} is a folder; name a file to write the {what} to, such as {path / f'{what}.html'}")
     text = make()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, text.encode("utf-8"))
     except OSError as cause:
         raise DataError(f"the {what} cannot be written to {path} ({cause}); choose another folder") from cause
+    return path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; its folder is made where it is missing. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
     finally:
         with suppress(OSError):  # gone once it was moved into place
             partial.unlink()
-    return path

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
 from offseg_viz.analyze.alignment import alignment
 from offseg_viz.analyze.attention import class_attention
+from offseg_viz.analyze.changes import changed_prediction
 from offseg_viz.analyze.offsets import offset_magnitude
 from offseg_viz.analyze.quality import class_iou
 from offseg_viz.analyze.similarity import cosine_similarity
@@ -18,9 +18,10 @@ from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
 from offseg_viz.plot import grid
 from offseg_viz.record import has_offsets, refuse_queries
+from offseg_viz.terms import STAGES
 
 DIFFERENCE = "aligned - initial"
-STAGE_CHOICES = ("initial", "aligned", DIFFERENCE)
+STAGE_CHOICES = (*STAGES, DIFFERENCE)
 PER_PIXEL = "none: the record is of a per-pixel model"
 _KEPT_IMAGES = 2
 
@@ -80,10 +81,8 @@ class AlignmentViews:
         """Predicted class numbers (y, x); for the difference the aligned ones where they changed, else 255."""
         if stage != DIFFERENCE:
             return prediction(self.record(image), stage)
-        aligned = self.prediction(image, "aligned")
-        changed = aligned.values != self.prediction(image, "initial").values
-        shown = aligned.copy(data=np.where(changed, aligned.values, np.uint8(IGNORE_INDEX)))
-        return shown.rename("changed_prediction").assign_attrs(empty_name="unchanged")
+        initial, aligned = (self.prediction(image, stage) for stage in STAGES)
+        return changed_prediction(self.record(image), initial=initial, predicted=aligned)
 
     def _offset(self, image: str, relative: bool) -> xr.DataArray:
         return offset_magnitude(self.record(image), "feature", relative=relative)

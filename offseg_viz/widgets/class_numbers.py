@@ -80,7 +80,8 @@ def class_html(numbers: dict[str, ClassNumbers], *, cls: str, image: str) -> str
     notes = "".join(f'<div style="color:{theme.QUIET}">{escape(reason)}</div>' for reason in reasons)
     count = f" ({pixels} cells)" if pixels else ""
     return (
-        '<div class="offseg-class" style="font-size:12px;line-height:1.5;font-variant-numeric:tabular-nums;overflow-x:auto">'
+        '<div class="offseg-class" style="font-size:12px;line-height:1.5;font-variant-numeric:tabular-nums;'
+        'overflow-x:auto">'
         f"<div><b>{escape(cls)}</b> in {escape(image)}{count}, initial → aligned</div>{notes}"
         f"<table>{''.join(rows)}</table></div>"
     )

@@ -15,6 +15,7 @@ from offseg_viz.terms import STAGES
 from offseg_viz.widgets.alignment_views import AlignmentViews
 from offseg_viz.widgets.feature_readout import Field, axes_text, field_html, pixel_text, shares_text
 from offseg_viz.widgets.pixel_map import PixelMap
+from offseg_viz.widgets.pixel_place import centre_of, checked_cell
 from offseg_viz.widgets.view import View, shown_errors
 
 PANELS = ("photograph", "initial", "aligned", "offset", "flip")
@@ -153,11 +154,7 @@ class FeatureField(View):
 
     @traitlets.validate("selected")
     def _valid_selected(self, proposal):
-        record, cell = self._views.record(self.image), list(proposal.value)
-        rows, cols = record.sizes["y"], record.sizes["x"]
-        if cell and not (len(cell) == 2 and 0 <= cell[0] < rows and 0 <= cell[1] < cols):
-            raise RecordError(f"selected is {cell}, needed [] or [row, col] below {rows} and {cols}")
-        return cell
+        return checked_cell(list(proposal.value), self._views.record(self.image))
 
     @traitlets.observe("image")
     @shown_errors
@@ -233,10 +230,7 @@ class FeatureField(View):
         record = self._views.record(self.image)
         maps = {"photograph": record["image"]} if "image" in record else {}
         maps |= {title: shown for title, shown in self._maps.values() if shown is not None}
-        mark = None
-        if self.selected:
-            row, col = self.selected
-            mark = float(record["y"][row]), float(record["x"][col])
+        mark = centre_of(self.selected, record) if self.selected else None
         limits = {} if self._limits() is None else {self._maps["offset"][0]: self._limits()}
         return plot_panels(maps, over=record, limits=limits, mark=mark).png(dpi=_STILL_DPI)
 

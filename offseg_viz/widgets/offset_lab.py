@@ -18,6 +18,7 @@ from offseg_viz.record import class_list
 from offseg_viz.widgets.offset_controls import MOST, NO_LABEL, NO_OFFSETS, OWN, control_rows, offset_inputs, reasons
 from offseg_viz.widgets.offset_trials import OffsetTrials, Trial
 from offseg_viz.widgets.pixel_map import PixelMap
+from offseg_viz.widgets.pixel_place import centre_of, checked_cell
 from offseg_viz.widgets.readout import legend_html
 from offseg_viz.widgets.trial_readout import classes_html, plain_quality, quality_html, trial_text
 from offseg_viz.widgets.view import View, shown_errors
@@ -122,11 +123,7 @@ class OffsetLab(View):
 
     @traitlets.validate("selected")
     def _valid_selected(self, proposal):
-        rows, cols = (self._trials.record.sizes[dim] for dim in ("y", "x"))
-        cell = list(proposal.value)
-        if cell and not (len(cell) == 2 and 0 <= cell[0] < rows and 0 <= cell[1] < cols):
-            raise RecordError(f"selected is {cell}, needed [] or [row, col] below {rows} and {cols}")
-        return cell
+        return checked_cell(list(proposal.value), self._trials.record)
 
     @shown_errors
     def _donor_picked(self, change):
@@ -240,10 +237,7 @@ class OffsetLab(View):
         maps = {"photograph": record["image"]} if "image" in record else {}
         maps |= {"label": record["label"]} if "label" in record else {}
         maps |= {title: shown for title, shown in self._moving(trial).values() if shown is not None}
-        mark = None
-        if self.selected:
-            row, col = self.selected
-            mark = float(record["y"][row]), float(record["x"][col])
+        mark = centre_of(self.selected, record) if self.selected else None
         return plot_panels(maps, over=record, mark=mark).png(dpi=_STILL_DPI)
 
     def _release(self) -> None:

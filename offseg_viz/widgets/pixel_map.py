@@ -18,6 +18,7 @@ from offseg_viz.plot import grid, theme
 from offseg_viz.plot.maps import plot_panels
 from offseg_viz.plot.summary import summarize
 from offseg_viz.record import class_list
+from offseg_viz.widgets.pixel_place import centre_of
 
 _CSS = """
 .offseg-map { display: flex; flex-direction: column; min-width: 0; font-size: 12px; line-height: 1.35;
@@ -179,9 +180,7 @@ class PixelMap(anywidget.AnyWidget):
         if self._panel is None:
             return None
         limits = {self.title: tuple(self.limits)} if self.limits else {}
-        mark = None
-        if self.selected and self._over is not None:
-            mark = tuple(float(self._over[dim][at]) for dim, at in zip(("y", "x"), self.selected))
+        mark = centre_of(self.selected, self._over) if self.selected and self._over is not None else None
         return plot_panels({self.title: self._panel}, over=self._over, limits=limits, mark=mark).png()
 
     def __repr__(self) -> str:

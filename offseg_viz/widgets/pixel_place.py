@@ -28,6 +28,20 @@ def checked_position(position: object, record: xr.Dataset) -> tuple[float, float
     return y, x
 
 
+def checked_cell(cell: list[int], record: xr.Dataset) -> list[int]:
+    """`cell` as [row, col] of the grid, or [] for none.
+
+    Raises
+    ------
+    RecordError
+        If it is neither.
+    """
+    rows, cols = record.sizes["y"], record.sizes["x"]
+    if cell and not (len(cell) == 2 and 0 <= cell[0] < rows and 0 <= cell[1] < cols):
+        raise RecordError(f"selected is {cell}, needed [] or [row, col] below {rows} and {cols}")
+    return list(cell)
+
+
 def cell_of(position: tuple[float, float], record: xr.Dataset) -> tuple[int, int]:
     """Row and column of the cell of the grid in which a position lies."""
     (y, x), (top, left, bottom, right) = position, _extent(record)

@@ -176,27 +176,25 @@ def test_formulas(formula, html):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def page(tmp_path_factory, request):
     """The deck of the notebooks 00 to 03 in a browser; complaints and requests must have been none."""
     if shutil.which("chromium") is None:
         pytest.skip("needs Debian's chromium: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
+    playwright = request.getfixturevalue("playwright")  # not where there is no browser
     paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name[:2] in SLIDES_OF]
     file = tmp_path_factory.mktemp("deck") / "slides.html"
     file.write_text(deck_html({path.name: read_notebook(path) for path in paths}), encoding="utf-8")
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
-        page = browser.new_page(viewport={"width": 1024, "height": 700})
-        complaints = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(("data:", "file:")) else complaints.append(r.url))
-        page.goto(file.as_uri())
-        page.wait_for_selector("body[data-ready]", timeout=10_000)
-        yield page
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
+    page = browser.new_page(viewport={"width": 1024, "height": 700})
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(("data:", "file:")) else complaints.append(r.url))
+    page.goto(file.as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=10_000)
+    yield page
+    browser.close()
     assert complaints == []
 
 
