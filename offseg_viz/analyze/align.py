@@ -175,3 +175,12 @@ def _class_maps(record: xr.Dataset, logits: xr.DataArray) -> xr.DataArray:
 
 def _named(array: xr.DataArray, name: str, **attrs: str) -> xr.DataArray:
     return array.rename(name).drop_attrs().assign_attrs(attrs)
+
+
+def require_grid(found: xr.DataArray, shape: tuple[int, int], what: str) -> None:
+    """Raise `RecordError` unless `found`, called `what`, has the dims (y, x) and a shape."""
+    if found.dims != ("y", "x") or found.shape != shape:
+        raise RecordError(
+            f"found {what} of dims {found.dims} and shape {found.shape}, needed ('y', 'x') and {shape}: "
+            "one of the same record"
+        )

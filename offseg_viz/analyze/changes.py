@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from offseg_viz.analyze.align import prediction
+from offseg_viz.analyze.align import prediction, require_grid
 from offseg_viz.analyze.bootstrap import bootstrap_interval, by_image
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.measure_table import measure_rows
@@ -197,9 +197,8 @@ def _predictions(
     """Both stages of `prediction`, (y, x) uint8 each, or what is given for them; a per-pixel model's are the same."""
     grid = record["feature"].shape[:2]
     for given in (initial, aligned):
-        if given is not None and (given.dims != ("y", "x") or given.shape != grid):
-            found = f"a prediction of dims {given.dims} and shape {given.shape}"
-            raise RecordError(f"found {found}, needed ('y', 'x') and {grid}: one of the same record")
+        if given is not None:
+            require_grid(given, grid, "a prediction")
     if aligned is None:
         aligned = prediction(record)
         if initial is None and not has_offsets(record):

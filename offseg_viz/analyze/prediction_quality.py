@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from offseg_viz.analyze.align import require_grid
 from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError
 from offseg_viz.metrics import confusion_matrix, mean_of_present, ratio_or_nan
@@ -78,7 +79,5 @@ def _pairs(record: xr.Dataset, predictions: Mapping[str, xr.DataArray]) -> Itera
         raise RecordError("the record has no label, needed to tell right from wrong; extract a labelled sample")
     label = record["label"].transpose("y", "x").values
     for name, predicted in predictions.items():
-        if predicted.dims != ("y", "x") or predicted.shape != label.shape:
-            found = f"the prediction {name!r} of dims {predicted.dims} and shape {predicted.shape}"
-            raise RecordError(f"found {found}, needed ('y', 'x') and {label.shape}: one of the same record")
+        require_grid(predicted, label.shape, f"the prediction {name!r}")
         yield name, label, predicted.values
