@@ -15,10 +15,10 @@ export JUPYTER_PATH := $(CURDIR)/$(VENV)/share/jupyter
 
 help:
 	@echo "make lab        set up, then open JupyterLab at the first notebook (NOTEBOOK=... for another)"
-	@echo "make test       set up, then run the unit tests and every notebook against its stored outputs"
+	@echo "make test       set up, then run the unit tests, every notebook against its stored outputs, and every notebook in a browser"
 	@echo "make setup      create .venv with everything pinned (PYTHON=python3.12 for another interpreter, 3.11 or newer)"
 	@echo "make notebooks  run every notebook again and store its outputs"
-	@echo "make notebooks-browser  run every notebook in JupyterLab and a browser, and look for errors (seven minutes)"
+	@echo "make notebooks-browser  run every notebook in JupyterLab and a browser, and look for errors"
 	@echo "make exercises  make the student versions of the notebooks, notebooks/exercises, from their solutions"
 	@echo "make site       build the notebooks, the reference and a page to explore as a static site, build/site"
 	@echo "make constraints  write constraints.txt from what .venv holds now"
@@ -54,16 +54,19 @@ lab: setup
 	@$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.port_retries=50 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# Notebooks run two at a time, a thread each, where they can reach no network and leave no file behind.
+# Notebooks run two at a time, a thread each: by nbval, where they can reach no network and leave no file behind, and in
+# a browser.
+IN_A_BROWSER = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --maxschedchunk=1 tests/test_notebooks_browser.py
 test: setup
-	$(PY) -m pytest tests
+	$(PY) -m pytest tests --ignore=tests/test_notebooks_browser.py
 	OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
 	  $(PY) -m pytest -p offseg_viz.nbval_rules --nbval --nbval-current-env -n 2 --dist loadscope \
 	  --ignore=notebooks/exercises notebooks
+	$(IN_A_BROWSER)
 
 # Every notebook in a real JupyterLab and browser, from top to bottom; screenshots of its widgets in build/screenshots.
 notebooks-browser: setup
-	OFFSEG_VIZ_NOTEBOOKS_IN_BROWSER=on $(PY) -m pytest tests/test_notebooks_browser.py
+	$(IN_A_BROWSER)
 
 # The student versions follow from the notebooks: make notebooks, make exercises.
 exercises: setup

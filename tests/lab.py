@@ -141,6 +141,14 @@ def run_in_kernel(page, code: str) -> str:
     )
 
 
+def becomes(page, expression: str, expected, *, seconds: float = 20) -> None:
+    """Wait until an expression has a value in the kernel of the page: what is done in a page arrives there later."""
+    end = time.monotonic() + seconds
+    while (found := run_in_kernel(page, f"print(repr({expression}))").strip()) != repr(expected):
+        assert time.monotonic() < end, f"{expression} is {found} after {seconds} s, and not {expected!r}"
+        page.wait_for_timeout(50)
+
+
 def page_memory(page) -> int:
     """Bytes of living JavaScript objects in the page, after a garbage collection."""
     session = page.context.new_cdp_session(page)

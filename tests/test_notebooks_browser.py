@@ -1,17 +1,12 @@
 """Every notebook in a real JupyterLab: run from top to bottom, without an error, its widgets drawn and photographed."""
 
-import os
 import shutil
 from pathlib import Path
 
 import lab
 import pytest
 
-WANTED = "OFFSEG_VIZ_NOTEBOOKS_IN_BROWSER"
-pytestmark = [
-    lab.needs_chromium,
-    pytest.mark.skipif(not os.environ.get(WANTED), reason="takes seven minutes: make notebooks-browser"),
-]
+pytestmark = lab.needs_chromium
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -273,6 +273,11 @@ function render({ model, el }) {
     canvas.setAttribute("aria-label", `${get("title")}. ${get("message")} ${state}. Arrow keys move, plus and minus zoom, Escape clears.`);
   }
 
+  // The pointer says that dragging draws now, and does not move the picture.
+  function showDrawing() {
+    canvas.dataset.drawing = get("drawing");
+  }
+
   async function decode() {
     const wanted = get("image");
     if (!wanted || !wanted.byteLength) {
@@ -410,6 +415,7 @@ function render({ model, el }) {
     "change:lit change:shape": () => { makeLit(); redraw(); },
     "change:size change:extent change:opacity change:smooth change:part change:arrows change:message": redraw,
     "change:selected": () => { describe(); redraw(); },
+    "change:drawing": showDrawing,
     "change:title change:limits change:names change:empty_name change:message": describe,
   };
   for (const [names, listener] of Object.entries(listeners)) for (const name of names.split(" ")) model.on(name, listener);
@@ -419,6 +425,7 @@ function render({ model, el }) {
   makeContours();
   makeLit();
   describe();
+  showDrawing();
   decode();
   redraw();
 

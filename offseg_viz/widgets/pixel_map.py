@@ -26,6 +26,7 @@ _CSS = """
 .offseg-map-title { font-weight: 600; padding-bottom: 3px; white-space: nowrap; overflow: hidden;
   text-overflow: ellipsis; }
 .offseg-map-canvas { display: block; width: 100%; border-radius: 3px; cursor: crosshair; }
+.offseg-map-canvas[data-drawing="true"] { cursor: cell; }
 .offseg-map-canvas:focus { outline: none; }
 .offseg-map-canvas:focus-visible { outline: 3px solid var(--jp-brand-color1, #1976d2); outline-offset: 2px; }
 .offseg-map-scale { display: flex; align-items: center; gap: 6px; padding-top: 4px; font-size: 11px;

@@ -2,7 +2,7 @@
 
 import ast
 
-from lab import needs_chromium, run_in_kernel
+from lab import becomes, needs_chromium, run_in_kernel
 
 pytestmark = needs_chromium
 
@@ -19,6 +19,15 @@ map
 
 def pixels(canvas) -> str:
     return canvas.evaluate("canvas => canvas.toDataURL()")
+
+
+def settled(page, canvas) -> str:
+    """The pixels once nothing changes them any more: photograph and map are drawn as they come."""
+    found = ""
+    while (now := pixels(canvas)) != found:
+        found = now
+        page.wait_for_timeout(500)
+    return found
 
 
 def changes(page, canvas, code: str) -> None:
@@ -45,8 +54,7 @@ def test_it_draws_what_it_is_told_and_says_where_it_is_pointed_at(open_notebook,
     page = open_notebook(CODE, [make_record("a")])
     canvas = page.locator("canvas.offseg-map-canvas")
     expect(canvas).to_have_count(1)
-    page.wait_for_timeout(500)
-    plain = pixels(canvas)
+    plain = settled(page, canvas)
 
     # A contour of a ramp along x is a straight line where the value is reached: cell k has its centre at k + 0.5.
     before = row_of(canvas)
@@ -75,36 +83,30 @@ def test_it_draws_what_it_is_told_and_says_where_it_is_pointed_at(open_notebook,
     assert value(page, "map.hovered") == []
     run_in_kernel(page, "map.hover = True")
     page.mouse.move(*at(3, 4))
-    page.wait_for_timeout(300)
-    assert value(page, "map.hovered") == [3, 4]
+    becomes(page, "map.hovered", [3, 4])
     page.mouse.click(*at(2, 6))
-    page.wait_for_timeout(300)
-    assert value(page, "map.selected") == [2, 6]
+    becomes(page, "map.selected", [2, 6])
 
     # A region holds the cells whose centres lie within the line that was drawn; Escape clears it, then the selection.
     run_in_kernel(page, "map.drawing = True")
+    expect(page.locator("canvas.offseg-map-canvas[data-drawing=true]")).to_have_count(1)
     page.mouse.move(*at(0.6, 0.6))
     page.mouse.down()
     for corner in ((0.6, 3.4), (2.4, 3.4), (2.4, 0.6), (0.6, 0.6)):
         page.mouse.move(*at(*corner), steps=5)
     page.mouse.up()
-    page.wait_for_timeout(300)
-    assert value(page, "np.flatnonzero(np.frombuffer(map.region, np.uint8)).tolist()") == [8, 9, 10, 15, 16, 17]
+    becomes(page, "np.flatnonzero(np.frombuffer(map.region, np.uint8)).tolist()", [8, 9, 10, 15, 16, 17])
     page.keyboard.press("Escape")
-    page.wait_for_timeout(300)
-    assert value(page, "map.region") == b"" and value(page, "map.selected") == [2, 6]
+    becomes(page, "map.region", b"")
+    assert value(page, "map.selected") == [2, 6]
     page.keyboard.press("Escape")
-    page.wait_for_timeout(300)
-    assert value(page, "map.selected") == []
+    becomes(page, "map.selected", [])
 
     # Plus zooms, minus takes it back.
     for _ in range(2):
         page.keyboard.press("+")
-    page.wait_for_timeout(300)
-    top, left, bottom, right = value(page, "map.part")
-    assert abs((right - left) - 28 / 1.5**2) < 1e-6 and abs((bottom - top) - 20 / 1.5**2) < 1e-6
+    becomes(page, "[round(map.part[k + 2] - map.part[k], 6) for k in (0, 1)]", [round(n / 1.5**2, 6) for n in (20, 28)])
     for _ in range(3):
         page.keyboard.press("-")
-    page.wait_for_timeout(300)
-    assert value(page, "map.part") == []
+    becomes(page, "map.part", [])
     assert page.problems == [] and page.elsewhere == []

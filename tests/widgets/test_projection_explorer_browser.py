@@ -103,8 +103,9 @@ def test_a_lasso_lights_images_and_a_region_selects_points(page, tmp_path):
     expect(page.get_by_text("No pixel selected.")).to_be_visible()
 
     page.get_by_role("button", name="Draw a region").click()
-    canvas = page.locator("canvas.offseg-map-canvas:visible").nth(1)
-    place = canvas.bounding_box()
+    canvases = page.locator("canvas.offseg-map-canvas[data-drawing=true]:visible")
+    expect(canvases).to_have_count(3)
+    place = canvases.nth(1).bounding_box()
     corners = [(0.02, 0.02), (0.45, 0.02), (0.45, 0.97), (0.02, 0.97)]
     page.mouse.move(place["x"] + corners[0][0] * place["width"], place["y"] + corners[0][1] * place["height"])
     page.mouse.down()
