@@ -75,7 +75,8 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
     for name in REQUIRED:
         if name not in record.data_vars:
             raise RecordError(f"the record lacks {name!r}; it has {sorted(map(str, record.data_vars))}")
-    for name, variable in record.data_vars.items():
+    for name in record.data_vars:
+        variable = record.variables[name]  # quicker than a DataArray
         if name not in known:
             raise RecordError(f"unknown variable {name!r} in the record; known: {sorted(known)}")
         if variable.dims != known[name]:
@@ -88,7 +89,7 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
     if ("feature_offset" in record) != ("class_offset" in record):
         raise RecordError("a record has both feature_offset and class_offset, or neither; found one of them")
     for coord, dims in {"cls": ("cls",), "color": ("cls",), "y": ("y",), "x": ("x",)}.items():
-        if coord not in record.coords or record[coord].dims != dims:
+        if coord not in record.coords or record.variables[coord].dims != dims:
             raise RecordError(f"the record lacks the coordinate {coord!r} along {dims}")
     missing = [name for name in REQUIRED_ATTRS if name not in record.attrs]
     if missing:

@@ -44,7 +44,7 @@ def compare(
 
     Parameters
     ----------
-    answer : what the student has; ``...`` or None for nothing yet. Numbers, arrays and DataArrays.
+    answer : what the student has; ``...`` or None for nothing yet. Numbers, arrays, DataArrays and tensors.
     truth : number or array (any shape).
     wrong : diagnosis to the value that the mistake gives; the first that equals the answer and not the truth is told.
     praise : what a right answer shows, in a sentence.
@@ -57,11 +57,13 @@ def compare(
         Of an answer of another shape the shapes are told, and where it is that of the transposed truth, that.
     """
     if answer is ... or answer is None:
-        return Verdict(False, f"{what} is still empty: replace the ... by your own code")
+        hint = "" if answer is ... else ", or see that the function returns something"
+        return Verdict(False, f"{what} is still empty: replace the ... by your own code{hint}")
     if callable(answer):
         return Verdict(False, f"{what} is a function; needed its result: call it")
     try:
-        found = np.asarray(answer, dtype=np.float64)
+        plain = answer.detach().cpu() if hasattr(answer, "detach") else answer  # of a tensor that has a gradient
+        found = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError):
         return Verdict(False, f"{what} is {type(answer).__name__}; needed a number or an array of numbers")
     needed = np.asarray(truth, dtype=np.float64)
@@ -95,5 +97,7 @@ def _equal(one: np.ndarray, other: np.ndarray, atol: float) -> bool:
 
 def _proportional(one: np.ndarray, other: np.ndarray) -> bool:
     one, other = one[np.isfinite(one) & np.isfinite(other)], other[np.isfinite(one) & np.isfinite(other)]
-    lengths = np.linalg.norm(one) * np.linalg.norm(other)
-    return bool(one.size > 1 and lengths > 0 and one.ravel() @ other.ravel() > (1 - 1e-6) * lengths)
+    lengths = np.linalg.norm(one), np.linalg.norm(other)
+    if one.size < 2 or not min(lengths) or abs(lengths[0] / lengths[1] - 1) < 0.01:  # a rounded answer is no factor off
+        return False
+    return bool(one.ravel() @ other.ravel() > (1 - 1e-6) * lengths[0] * lengths[1])

@@ -1,6 +1,7 @@
 """One forward pass over one window of an image, and the record of it."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from offseg_viz import __version__
-from offseg_viz.classes import IGNORE_INDEX
+from offseg_viz.classes import IGNORE_INDEX, ClassList
 from offseg_viz.data.sample import Sample
 from offseg_viz.errors import ModelError
 from offseg_viz.extract.capture import capture
@@ -49,7 +50,6 @@ def window_record(
     if seen.label is not None:
         variables["label"] = (OPTIONAL["label"], grid.label(seen.label))
     variables["image"] = (OPTIONAL["image"], seen.image.copy())
-    coords = {"y": grid.y, "x": grid.x, "cls": list(classes.names), "color": ("cls", list(classes.colors))}
     attrs = {
         "schema_version": SCHEMA_VERSION,
         "model": name_of(model),
@@ -63,13 +63,21 @@ def window_record(
         "seed": seed,
         "ignore_index": IGNORE_INDEX,
     }
-    return validate_record(xr.Dataset(variables, coords, attrs | reading.attrs))
+    return validate_record(xr.Dataset(variables, _coords(grid, classes), attrs | reading.attrs))
 
 
 def name_of(model: nn.Module) -> str:
     """The name that a model has, as networks of `load_model` do, else that of its type."""
     name = getattr(model, "name", None)
     return name if isinstance(name, str) else type(model).__name__
+
+
+@lru_cache(maxsize=8)
+def _coords(grid: Grid, classes: ClassList) -> xr.Coordinates:
+    """Made once for all records of a size: indexes never change, and of the colours nobody can change one."""
+    colors = np.array(classes.colors)
+    colors.flags.writeable = False
+    return xr.Coordinates({"y": grid.y, "x": grid.x, "cls": list(classes.names), "color": ("cls", colors)})
 
 
 def _stride(seen: tuple[int, int], cells: tuple, window: tuple, images: tuple) -> tuple[float, float]:

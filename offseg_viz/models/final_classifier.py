@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sized
+from functools import cache
 
 from torch import nn
 from torch.nn.parameter import UninitializedParameter
@@ -63,7 +64,12 @@ def describe_layer(module: nn.Module) -> str:
 
 def is_mask_predictor(module: nn.Module) -> bool:
     """Whether it is the mask predictor of transformers' Mask2Former, told by name: transformers stays unimported."""
-    return any(kind.__name__ == "Mask2FormerMaskPredictor" for kind in type(module).__mro__)
+    return _is_kind_of_mask_predictor(type(module))
+
+
+@cache
+def _is_kind_of_mask_predictor(kind: type) -> bool:
+    return any(base.__name__ == "Mask2FormerMaskPredictor" for base in kind.__mro__)
 
 
 def _is_head(module: nn.Module) -> bool:

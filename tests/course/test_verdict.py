@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from offseg_viz.course import Guess, Verdict
@@ -21,6 +22,7 @@ def test_a_right_answer_of_any_kind_passes():
     for answer in (TRUTH, TRUTH.tolist(), xr.DataArray(TRUTH, dims=("a", "b")), TRUTH.astype(np.float32) + 1e-6):
         assert verdict(answer) and repr(verdict(answer)) == "right: well done"
     assert compare(3, 3, praise="three")
+    assert verdict(torch.tensor(TRUTH, requires_grad=True) * 1)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,7 @@ def test_a_right_answer_of_any_kind_passes():
         (TRUTH[0], r"shape \(3,\), needed \(2, 3\)"),
         (np.where(TRUTH == 3, np.nan, TRUTH), "1 values that are no number"),
         (3 * TRUTH, "constant factor"),
+        (1.001 * TRUTH, "^the matrix has the right shape but not the right values"),
         (-TRUTH, "^the matrix has the right shape but not the right values"),
         (TRUTH + 1, "you added one"),
     ],
