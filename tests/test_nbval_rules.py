@@ -45,13 +45,18 @@ GOOD = code(MEAN, printed("mean 0.412 of True\n"))
 TIMED = code(
     "import time\nprint(f'{time.perf_counter():.2f} s, at', hex(id(time)))", printed("12.00 s, at 0x7f00aa11b0\n")
 )
+MAGIC = code(
+    "%time sum(range(99))\n%timeit -n 2 -r 2 sum(range(99))",
+    printed("CPU times: user 2.1 ms, sys: 0 ns, total: 2.1 ms\nWall time: 3 s\n"),
+    printed("1.1 ns ± 3 ns per loop (mean ± std. dev. of 2 runs, 1,000 loops each)\n"),
+)
 
 
 def test_a_good_notebook_passes_whatever_its_timings_and_a_changed_number_fails(tmp_path):
-    write(tmp_path / "good.ipynb", GOOD, TIMED)
+    write(tmp_path / "good.ipynb", GOOD, TIMED, MAGIC)
     write(tmp_path / "changed.ipynb", code(MEAN, printed("mean 0.413 of True\n")))
     done = validate(tmp_path, "--nbval", "--nbval-current-env")
-    assert done.returncode == 1 and "1 failed, 2 passed" in done.stdout, done.stdout
+    assert done.returncode == 1 and "1 failed, 3 passed" in done.stdout, done.stdout
     assert "changed.ipynb::Cell 0" in done.stdout and "Cell outputs differ" in done.stdout and "0.413" in done.stdout
 
 

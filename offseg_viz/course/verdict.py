@@ -87,6 +87,8 @@ def compare(
         return Verdict(
             False, f"{what} is right but for a constant factor: is something not normalised, or summed twice?"
         )
+    if found.ndim == 0:
+        return Verdict(False, f"{what} is not the right number")
     return Verdict(False, f"{what} has the right shape but not the right values")
 
 
@@ -100,4 +102,4 @@ def _proportional(one: np.ndarray, other: np.ndarray) -> bool:
     lengths = np.linalg.norm(one), np.linalg.norm(other)
     if one.size < 2 or not min(lengths) or abs(lengths[0] / lengths[1] - 1) < 0.01:  # a rounded answer is no factor off
         return False
-    return bool(one.ravel() @ other.ravel() > (1 - 1e-6) * lengths[0] * lengths[1])
+    return bool(one.ravel() @ other.ravel() > (1 - 1e-9) * lengths[0] * lengths[1])

@@ -22,6 +22,7 @@ def test_a_right_answer_of_any_kind_passes():
     for answer in (TRUTH, TRUTH.tolist(), xr.DataArray(TRUTH, dims=("a", "b")), TRUTH.astype(np.float32) + 1e-6):
         assert verdict(answer) and repr(verdict(answer)) == "right: well done"
     assert compare(3, 3, praise="three")
+    assert repr(compare(6, 3, praise="three", what="it")) == "not yet: it is not the right number"
     assert verdict(torch.tensor(TRUTH, requires_grad=True) * 1)
 
 
@@ -39,6 +40,7 @@ def test_a_right_answer_of_any_kind_passes():
         (1.001 * TRUTH, "^the matrix has the right shape but not the right values"),
         (-TRUTH, "^the matrix has the right shape but not the right values"),
         (TRUTH + 1, "you added one"),
+        (TRUTH + 0.01, "^the matrix has the right shape but not the right values"),
     ],
 )
 def test_a_wrong_answer_gets_a_diagnosis(answer, diagnosis):

@@ -13,14 +13,15 @@ from offseg_viz.course.verdict import Verdict, compare
 def check_class_attention(answer, record: xr.Dataset) -> Verdict:
     """Eq. (5): the softmax of A_c = W E^T over positions, K x P.
 
-    Diagnosed: a softmax over classes, or over all of the matrix at once; powers that nothing divides; A_c itself; a
-    transposed matrix.
+    Diagnosed: a softmax over classes, over all of the matrix at once, or of a scaled A_c; powers that nothing divides;
+    products divided by their sum; A_c itself; a transposed matrix.
     """
     coupled = _rows(coupled_attention(record))
     with np.errstate(over="ignore"):  # the mistake itself
         powers = np.exp(coupled)
     shifted = np.exp(coupled - coupled.max(axis=1, keepdims=True))
     together = np.exp(coupled - coupled.max())
+    scaled = np.exp((coupled - coupled.max(axis=1, keepdims=True)) / np.sqrt(record.sizes["channel"]))
     wrong = {
         "softmax over classes, not over positions: here the weights of a pixel sum to one, not those of a class": _rows(
             position_attention(record).transpose("cls", "y", "x")
@@ -29,6 +30,10 @@ def check_class_attention(answer, record: xr.Dataset) -> Verdict:
         "not normalised: these are the powers of e, which no sum has divided yet": powers,
         "not normalised: these are the powers of e, less the largest entry, which no sum has divided yet": shifted,
         "these are the products themselves: the softmax is missing": coupled,
+        "the products were divided by their sum; a softmax divides their powers of e": coupled
+        / coupled.sum(axis=1, keepdims=True),
+        "A_c was divided by the root of C first, as many other attentions do; eq. (5) takes it as it is": scaled
+        / scaled.sum(axis=1, keepdims=True),
     }
     return compare(
         answer,
@@ -36,7 +41,7 @@ def check_class_attention(answer, record: xr.Dataset) -> Verdict:
         wrong=wrong,
         what="the class attention",
         praise="every class spreads a weight of one over the positions of this image, and the model's own agree",
-        atol=1e-3 / coupled.shape[1],  # weights are small: on average 1 / P
+        atol=1e-3,
     )
 
 
