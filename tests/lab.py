@@ -149,6 +149,34 @@ def becomes(page, expression: str, expected, *, seconds: float = 20) -> None:
         page.wait_for_timeout(50)
 
 
+def pixels(canvas) -> str:
+    """What a canvas shows, as the text of a PNG file."""
+    return canvas.evaluate("canvas => canvas.toDataURL()")
+
+
+def differs(canvas, before: str) -> None:
+    """Wait until a canvas shows something else than before."""
+    canvas.page.wait_for_function(
+        "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), before]
+    )
+
+
+def repaints(canvas, act) -> None:
+    """Do `act`, and wait until the canvas shows something else."""
+    before = pixels(canvas)
+    act()
+    differs(canvas, before)
+
+
+def settled(canvas) -> str:
+    """Its pixels once nothing changes them any more: photograph and map are drawn as they come."""
+    found = ""
+    while (now := pixels(canvas)) != found:
+        found = now
+        canvas.page.wait_for_timeout(500)
+    return found
+
+
 def page_memory(page) -> int:
     """Bytes of living JavaScript objects in the page, after a garbage collection."""
     session = page.context.new_cdp_session(page)

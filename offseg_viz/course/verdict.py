@@ -68,7 +68,8 @@ def compare(
         return Verdict(False, f"{what} is {type(answer).__name__}; needed a number or an array of numbers")
     needed = np.asarray(truth, dtype=np.float64)
     if found.shape != needed.shape:
-        shapes = f"{what} has shape {found.shape}, needed {needed.shape}"
+        wanted = needed.shape if needed.ndim else "a single number"
+        shapes = f"{what} has shape {found.shape}, needed {wanted}"
         if found.ndim >= 2 and found.shape == needed.shape[::-1]:
             return Verdict(False, f"{shapes}: it is transposed")
         return Verdict(False, shapes)
@@ -82,7 +83,10 @@ def compare(
         return Verdict(False, f"{what} is transposed")
     missing = int(np.isnan(found).sum() - np.isnan(needed).sum())
     if missing > 0:
-        return Verdict(False, f"{what} has {missing} values that are no number: is something divided by zero?")
+        holes = f"{missing} entries that are" if found.ndim else "a value that is"
+        return Verdict(
+            False, f"{what} has {holes} no number (NaN): is something divided by zero, or a mean taken over nothing?"
+        )
     if np.size(found) and _proportional(found, needed):
         return Verdict(
             False, f"{what} is right but for a constant factor: is something not normalised, or summed twice?"

@@ -1,5 +1,6 @@
 """A matplotlib figure that knows its own summary and is shown exactly once."""
 
+from collections.abc import Sequence
 from io import BytesIO
 
 from matplotlib.figure import Figure
@@ -30,12 +31,29 @@ class StaticFigure(Figure):
 
         256 colours, chosen for the figure: a third of the size, so that a notebook full of photographs stays small.
         """
-        drawn, file = BytesIO(), BytesIO()
+        drawn = BytesIO()
         self.savefig(drawn, format="png", dpi=dpi)
-        picture = Image.open(drawn).convert("RGB")
-        # maximum coverage keeps the rare colours at the ends of a colour bar, which the median cut would lose
-        picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1).save(file, "PNG", optimize=True)
-        return file.getvalue()
+        return _png(Image.open(drawn).convert("RGB"))
 
     def _repr_png_(self) -> bytes:
         return self.png()
+
+
+def below_each_other(pictures: Sequence[bytes]) -> bytes:
+    """PNG files as one, each below the one before; a single one is returned as it is."""
+    if len(pictures) == 1:
+        return pictures[0]
+    parts = [Image.open(BytesIO(picture)).convert("RGB") for picture in pictures]
+    whole = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
+    top = 0
+    for part in parts:
+        whole.paste(part, (0, top))
+        top += part.height
+    return _png(whole)
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    # maximum coverage keeps the rare colours at the ends of a colour bar, which the median cut would lose
+    picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1).save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -62,13 +62,14 @@ def class_text(numbers: ClassNumbers) -> str:
 def class_html(numbers: dict[str, ClassNumbers], *, cls: str, image: str) -> str:
     """The numbers of one or more models as a small HTML table, a column a model; every name is escaped."""
     cell = 'style="padding:1px 8px 1px 0;text-align:left;white-space:nowrap"'
+    name = 'style="padding:1px 8px 1px 0;text-align:left;max-width:90px;white-space:normal;overflow-wrap:anywhere"'
     columns: dict[str, dict[str, str]] = {}
     for model, of_one in numbers.items():
         columns[model] = {what: f"{_value(a)}{unit} → {_value(b)}{unit}" for what, unit, a, b in _known(of_one)}
         if of_one.relative_offset is not None:
-            columns[model]["class offset"] = f"{_value(of_one.relative_offset)} of |W|"
+            columns[model]["class offset"] = f"{_value(of_one.relative_offset)} × |W|"
     names = list(dict.fromkeys(what for column in columns.values() for what in column))
-    head = "" if len(numbers) == 1 else "".join(f'<th scope="col" {cell}>{escape(model)}</th>' for model in numbers)
+    head = "" if len(numbers) == 1 else "".join(f'<th scope="col" {name}>{escape(model)}</th>' for model in numbers)
     rows = [f"<tr><td></td>{head}</tr>"] if head else []
     for what in names:
         cells = "".join(

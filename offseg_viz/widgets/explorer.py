@@ -12,6 +12,7 @@ from offseg_viz.classes import IGNORE_INDEX
 from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.export import write_interactive
 from offseg_viz.plot import grid, theme
+from offseg_viz.plot.figure import below_each_other
 from offseg_viz.plot.maps import plot_panels
 from offseg_viz.plot.summary import class_shares, value_range
 from offseg_viz.record import class_list
@@ -101,16 +102,12 @@ class AlignmentExplorer(View):
         self._panels = {name: PixelMap(over=record, title=name) for name in (*IMAGE_PANELS, *MODEL_PANELS)}
         self._other_panels = {name: PixelMap(title=name) for name in MODEL_PANELS}
         self._legend, self._class_readout, self._readout = (ipywidgets.HTML() for _ in range(3))
-        self._class_readout.layout.min_width = "0"  # or a wide table would cover what stands beside it
-        columns = {"grid_template_columns": "repeat(auto-fill, minmax(270px, 1fr))", "grid_gap": "12px 18px"}
-        shared = [*(self._panels[name] for name in IMAGE_PANELS), self._class_readout, self._readout]
-        own = [self._panels[name] for name in MODEL_PANELS]
-        top, first_row, self._other_row = (
-            ipywidgets.GridBox(parts, layout={**columns, "margin": "3px 0"})
-            for parts in (shared, own, list(self._other_panels.values()))
-        )
+        self._grids = [ipywidgets.GridBox(layout={"grid_gap": "12px 18px", "margin": "3px 0"}) for _ in range(3)]
+        maps = ipywidgets.VBox([*self._grids, self._legend], layout={"flex": "1 1 420px", "min_width": "0"})
+        self._tables = ipywidgets.VBox([self._class_readout, self._readout], layout={"min_width": "0"})
         rows = control_rows(self._inputs, alone=len(models) == 1)
-        super().__init__([*rows, top, first_row, self._other_row, self._legend])
+        whole = ipywidgets.HBox([maps, self._tables], layout={"flex_flow": "row wrap", "grid_gap": "18px"})
+        super().__init__([*rows, whole])
         self.image, self.model = first, shown
         self.cls = cls if cls is not None else _most_frequent(record, self._shown.prediction(first, "initial"))
         self.stage, self.pixel, self.other = stage, pixel, NO_OTHER if other is None else other
@@ -227,9 +224,19 @@ class AlignmentExplorer(View):
                 maps[key].levels = [ends[0] + (ends[1] - ends[0]) * at for at in (0.25, 0.5, 0.75)] if ends else []
         numbers = {name: class_numbers(views, self.image, self.cls) for name, (views, _) in models.items()}
         self._class_readout.value = class_html(numbers, cls=self.cls, image=self.image)
-        self._other_row.children = tuple(self._other_panels.values()) if len(models) == 2 else ()
+        self._arrange(two=len(models) == 2)
         self._legend.value = legend_html(*self._present_classes())
         self._show_pixel()
+
+    def _arrange(self, *, two: bool) -> None:
+        """One model in a grid with the image; two in a row each, of narrower maps, so that like stands below like."""
+        photograph, label, *own = self._panels.values()
+        rows = [(photograph, label), own, self._other_panels.values()] if two else [(photograph, label, *own), (), ()]
+        for box, maps in zip(self._grids, rows, strict=True):
+            box.layout.grid_template_columns = f"repeat(auto-fill, minmax({150 if two else 220}px, 1fr))"
+            box.layout.display = None if maps else "none"
+            box.children = tuple(maps)
+        self._tables.layout.flex = f"0 1 {350 if two else 300}px"
 
     def _present_classes(self) -> tuple[list[str], list[str]]:
         """Names and colours of the classes in the label or a prediction of the image, in label order."""
@@ -275,13 +282,17 @@ class AlignmentExplorer(View):
         return "\n".join(lines if numbers is None else [*lines, f"  pixel: {readout_text(numbers, self.cls)}"])
 
     def still(self) -> bytes:
-        """The panels as they are now, of the first model, as the bytes of a PNG file."""
-        record, panels = self._shown.record(self.image), self._shown.panels(self.image, self.stage, self.cls)
-        maps = {panel.title: panel.map for panel in panels.values() if panel.map is not None}
-        if "image" in record:
-            maps = {"photograph": record["image"]} | maps
-        limits = {panel.title: panel.limits for panel in panels.values() if panel.limits is not None}
-        return plot_panels(maps, over=record, limits=limits, mark=self.pixel).png(dpi=_STILL_DPI)
+        """The panels as they are now, those of a second model below, as the bytes of a PNG file."""
+        pictures = []
+        for name, (views, _) in self._models().items():
+            record, panels = views.record(self.image), self._panels_of(name, views)
+            maps = {panel.title: panel.map for panel in panels.values() if panel.map is not None}
+            if "photograph" in panels and "image" in record:
+                maps = {"photograph": record["image"]} | maps
+            limits = {panel.title: panel.limits for panel in panels.values() if panel.limits is not None}
+            mark = self.pixel if _cell(record, self.pixel) else None
+            pictures.append(plot_panels(maps, over=record, limits=limits, mark=mark).png(dpi=_STILL_DPI))
+        return below_each_other(pictures)
 
     def save(
         self,

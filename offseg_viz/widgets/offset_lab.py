@@ -49,7 +49,7 @@ class OffsetLab(View):
     class_strength, feature_strength : float
         s and t, from 0 to 2; 1 is the offset as the model has it.
     class_on, feature_on : bool
-        Without it the offset counts as 0, and its strength is kept for later.
+        Without it the offset counts as 0, and its strength is kept for later; its slider is greyed.
     together : bool
         Keep both strengths equal; when it is set, that of the features follows.
     donor : str or None
@@ -178,6 +178,8 @@ class OffsetLab(View):
 
     def _show(self) -> None:
         trials, trial = self._trials, self._trial()
+        for kind, on in (("class", self.class_on), ("feature", self.feature_on)):
+            self._inputs[f"{kind}_strength"].disabled = not (on and trials.has_offsets)
         for name, (title, shown) in self._moving(trial).items():
             message = NO_OFFSETS if shown is None else ""
             self._panels[name].show(shown, over=trials.record, title=title, message=message)

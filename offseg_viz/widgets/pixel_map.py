@@ -23,8 +23,8 @@ from offseg_viz.widgets.pixel_place import centre_of
 _CSS = """
 .offseg-map { display: flex; flex-direction: column; min-width: 0; font-size: 12px; line-height: 1.35;
   color: var(--jp-content-font-color1, #22262b); }
-.offseg-map-title { font-weight: 600; padding-bottom: 3px; white-space: nowrap; overflow: hidden;
-  text-overflow: ellipsis; }
+.offseg-map-title { font-weight: 600; margin-bottom: 3px; overflow: hidden; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
 .offseg-map-canvas { display: block; width: 100%; border-radius: 3px; cursor: crosshair; }
 .offseg-map-canvas[data-drawing="true"] { cursor: cell; }
 .offseg-map-canvas:focus { outline: none; }

@@ -55,6 +55,8 @@ MISTAKES = [
     ("class attention", lambda c: np.exp(c.coupled - c.coupled.max(1, keepdims=True)), "less the largest entry"),
     ("class attention", lambda c: softmax(c.coupled.ravel(), 0).reshape(c.coupled.shape), "all weights of the matrix"),
     ("class attention", lambda c: c.coupled, "the softmax is missing"),
+    ("class attention", lambda c: c.coupled / c.coupled.sum(1, keepdims=True), "divided by their sum"),
+    ("class attention", lambda c: softmax(c.coupled / c.w.shape[1] ** 0.5, 1), "by the root of C"),
     ("class attention", lambda c: np.full_like(c.a_cls, 1 / c.a_cls.shape[1]), "not the right values"),
     ("class attention", lambda c: c.a_cls / 2, "constant factor"),
     ("class offset", lambda c: c.a_cls @ c.e, r"the projection of eq. \(7\) is missing"),
@@ -86,6 +88,11 @@ def test_the_equations_pass_and_a_blank_does_not(case, question):
     assert verdict and PRAISE[question] in verdict.text
     for blank in (..., None):
         assert not case.check(question, blank) and "still empty" in case.check(question, blank).text
+
+
+def test_class_attention_may_be_rounded_or_exact(case):
+    for answer in (case.a_cls.astype(np.float16), softmax(case.coupled.astype(np.float64), 1)):
+        assert case.check("class attention", answer)
 
 
 @pytest.mark.parametrize(("question", "mistake", "diagnosis"), MISTAKES)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import offseg_viz as ov
 from offseg_viz.course.checks.similarity import check_centred_cosine, check_nearest_changed, check_pixel_cosine
@@ -36,14 +37,15 @@ def told(verdict, diagnosis):
 def test_blanks_are_still_empty(record, blank):
     for verdict in (
         check_centred_cosine(blank, record, CLS),
-        check_pixel_cosine(blank, record, ROW, COL),
+        check_pixel_cosine(lambda feature, row, col: blank, record, ROW, COL),
         check_nearest_changed(blank, record),
     ):
         assert told(verdict, "still empty")
 
 
-def test_a_function_is_to_be_called(record):
-    assert told(check_pixel_cosine(lambda feature: feature, record, ROW, COL), "call it")
+def test_a_function_is_to_be_called_where_its_result_is_asked_for(record):
+    for answer in (..., None, record.label.values):
+        assert told(check_pixel_cosine(answer, record, ROW, COL), "needed the function itself, without a call")
     assert told(check_nearest_changed(lambda: 1, record), "call it")
 
 
@@ -56,11 +58,15 @@ def test_centred_cosine(record):
         return check_centred_cosine(answer, record, CLS)
 
     assert check(cosine(e, centred)[..., k])
+    aligned = ov.aligned_class_embedding(record)
+    of_package = ov.cosine_similarity(ov.aligned_feature(record), aligned - aligned.mean("cls")).sel(cls=CLS)
     lengths = np.linalg.norm(e, axis=-1)
     around = e - e.mean(axis=(0, 1))
     for answer, diagnosis in (
         (cosine(e, w)[..., k], "plain cosine"),
         (cosine(e, w - w.mean(axis=1, keepdims=True))[..., k], "over channels"),
+        (cosine(e, w)[..., k] - cosine(e, w).mean(axis=-1), "taken off the cosines; needed: off the class embeddings"),
+        (cosine(e, w)[..., k] - cosine(e, w)[..., k].mean(), "the map's own mean"),
         (cosine(around, w)[..., k], "the features were centred; "),
         (cosine(around, centred)[..., k], "the features were centred too"),
         (e @ centred[k], "inner products"),
@@ -72,33 +78,79 @@ def test_centred_cosine(record):
         (cosine(before_e, centred)[..., k], "W + dW with E"),
         (cosine(e, centred), "choose the one class"),
         (cosine(e, centred)[..., k].T, "transposed"),
+        (of_package, "made by the package"),
     ):
         assert told(check(answer), diagnosis), diagnosis
+    assert check(of_package.copy(data=cosine(e, centred)[..., k])), "a name alone is no fault"
+
+
+def right(feature, row, col):
+    unit = feature / np.linalg.norm(feature, axis=-1, keepdims=True)
+    return unit @ unit[row, col]
+
+
+def in_place(feature, row, col):
+    feature /= np.linalg.norm(feature, axis=-1, keepdims=True)
+    return feature @ feature[row, col]
+
+
+def one_length(feature, row, col):
+    unit = feature / np.linalg.norm(feature)
+    return unit @ unit[row, col]
+
+
+def over_positions(feature, row, col):
+    unit = feature / np.maximum(np.linalg.norm(feature, axis=(0, 1)), 1e-12)
+    return unit @ unit[row, col]
+
+
+def of_product(divisor):
+    """Inner products, divided by what `divisor` makes of all lengths and of that of the pixel."""
+
+    def pixel_cosine(feature, row, col):
+        length = np.linalg.norm(feature, axis=-1)
+        return feature @ feature[row, col] / divisor(length, length[row, col])
+
+    return pixel_cosine
 
 
 def test_pixel_cosine(record):
     e, moved = record.feature.values, ov.aligned_feature(record).values
-    length, dots = np.linalg.norm(e, axis=-1), e @ e[ROW, COL]
+    before = e.copy()
 
     def check(answer):
         return check_pixel_cosine(answer, record, ROW, COL)
 
-    truth = dots / (length * length[ROW, COL])
-    assert check(truth)
-    by_channel = e / np.maximum(np.linalg.norm(e, axis=(0, 1)), 1e-12)
-    for answer, diagnosis in (
-        (dots, "inner products"),
-        (dots / length, "length of the chosen feature"),
-        (dots / length[ROW, COL], "lengths of the other features"),
-        (dots / length**2, "squared length"),
-        (by_channel @ by_channel[ROW, COL], "over positions; needed: over channels"),
-        (cosine(moved, moved[ROW, COL][None])[..., 0], "aligned stage"),
-        (cosine(moved, e[ROW, COL][None])[..., 0], "one feature is E, the other E + dE"),
-        (cosine(e, e[COL, ROW][None])[..., 0], "row (y) comes first"),
-        (truth.ravel(), "a row of 6144 numbers"),
-        (truth.T, "transposed"),
+    for answer in (
+        right,
+        of_product(lambda length, own: length * own),
+        lambda f, row, col: xr.DataArray(right(f, row, col), dims=("y", "x")),
+        lambda feature, row, col: cosine(feature, feature[row, col][None])[..., 0],
     ):
-        assert told(check(answer), diagnosis), diagnosis
+        assert check(answer)
+    for answer, diagnosis in (
+        (of_product(lambda length, own: 1), "inner products"),
+        (of_product(lambda length, own: length), "length of the chosen feature"),
+        (of_product(lambda length, own: own), "lengths of the other features"),
+        (of_product(lambda length, own: length**2), "squared length"),
+        (of_product(lambda length, own: np.linalg.norm(length) * own), "all other features were divided by one"),
+        (of_product(lambda length, own: np.linalg.norm(length)), "the products of all features were divided by one"),
+        (one_length, "all features were divided by one and the same length"),
+        (over_positions, "over positions; needed: over channels"),
+        (in_place, "changed in place"),
+        (lambda feature, row, col: right(e, 50, 25), "use the `row` and `col` that are given"),
+        (lambda feature, row, col: right(feature, 50, 25), "use the `row` and `col` that are given"),
+        (lambda feature, row, col: right(e, row, col), "use the `feature` that is given: these"),
+        (lambda feature, row, col: right(moved, row, col), "use the `feature` that is given: these"),
+        (lambda feature, row, col: cosine(moved, feature[row, col][None])[..., 0], "for both"),
+        (lambda feature, row, col: cosine(feature, e[row, col][None])[..., 0], "for both"),
+        (lambda feature, row, col: right(feature, col, row), "row (y) comes first"),
+        (lambda feature, row, col: right(feature, row, col).ravel(), "a row of 6144 numbers"),
+        (lambda feature, row, col: right(feature, row, col).T, "transposed"),
+        (lambda feature, row: feature, "raised TypeError"),
+    ):
+        assert told(check(answer), diagnosis), (diagnosis, check(answer))
+    assert np.array_equal(record.feature.values[0], before[0]) and np.array_equal(record.feature, before)
 
 
 def test_nearest_changed(record):
@@ -106,7 +158,7 @@ def test_nearest_changed(record):
     before, after = (cosine(*pair).argmax(axis=-1) for pair in ((e, w), (moved_e, moved_w)))
     centred = [cosine(f, v - v.mean(axis=0)).argmax(axis=-1) for f, v in ((e, w), (moved_e, moved_w))]
     changed = before != after
-    assert check_nearest_changed(changed, record)
+    assert check_nearest_changed(changed, record) and check_nearest_changed((after - before).astype(bool), record)
     rounded = changed.copy()
     rounded[0, :3] = ~rounded[0, :3]
     assert check_nearest_changed(rounded, record), "a few ties may fall the other way"
@@ -122,6 +174,9 @@ def test_nearest_changed(record):
         (before != cosine(moved_e, w).argmax(axis=-1), "here it was W"),
         (before != cosine(e, moved_w).argmax(axis=-1), "here it was E"),
         (cosine(e, w).argmin(axis=-1) != cosine(moved_e, moved_w).argmin(axis=-1), "smallest cosine"),
+        (after - before, "difference of class numbers"),
+        (before - after, "difference of class numbers"),
+        (abs(after - before), "difference of class numbers"),
         (np.zeros(32, bool), "arg max over positions"),
         (changed.mean(), "one number"),
         (changed.T, "transposed"),

@@ -35,7 +35,7 @@ def test_a_right_answer_of_any_kind_passes():
         ("six", "needed a number"),
         (TRUTH.T, r"shape \(3, 2\), needed \(2, 3\): it is transposed"),
         (TRUTH[0], r"shape \(3,\), needed \(2, 3\)"),
-        (np.where(TRUTH == 3, np.nan, TRUTH), "1 values that are no number"),
+        (np.where(TRUTH == 3, np.nan, TRUTH), "1 entries that are no number"),
         (3 * TRUTH, "constant factor"),
         (1.001 * TRUTH, "^the matrix has the right shape but not the right values"),
         (-TRUTH, "^the matrix has the right shape but not the right values"),

@@ -102,9 +102,11 @@ def test_the_plan_has_two_sessions_of_ninety_minutes():
     assert all(f"**{number}. " in PLAN for number in told), "a question to ask for each"
 
 
-def test_numbers_of_the_plan_are_those_of_the_tour():
-    outputs = json.loads((NOTEBOOKS / "00_tour.ipynb").read_text(encoding="utf-8"))["cells"]
-    printed = " ".join("".join(out.get("text", "")) for cell in outputs for out in cell.get("outputs", []))
+def test_numbers_of_the_plan_are_those_of_the_notebooks():
+    names = ("00_tour.ipynb", "02_ideal_class_embeddings.ipynb")
+    cells = [cell for name in names for cell in json.loads((NOTEBOOKS / name).read_text(encoding="utf-8"))["cells"]]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    printed = " ".join("".join(out.get("text", out.get("data", {}).get("text/plain", ""))) for out in outputs)
     asked = re.findall(r"\*\*0[02]\. .*?(?=\n- \*\*)", PLAN, re.S)
     numbers = {number for text in asked for number in re.findall(r"\d\.\d\d", text)}
     assert len(numbers) >= 6 and {number for number in numbers if number not in printed} == set()

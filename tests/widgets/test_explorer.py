@@ -1,10 +1,12 @@
 import gc
 import re
 import weakref
+from io import BytesIO
 
 import numpy as np
 import pytest
 from mask_records import of_queries
+from PIL import Image
 
 from offseg_viz.analyze.align import aligned_class_embedding, aligned_feature, prediction
 from offseg_viz.analyze.alignment import alignment
@@ -274,7 +276,8 @@ def two_models(make_record):
 def test_two_models_on_the_same_image(two_models):
     explorer = AlignmentExplorer(two_models, other="without", pixel=(10, 22))
     assert explorer._inputs["image"].options == ("a", "b")
-    assert len(explorer._other_row.children) == 4
+    assert [len(grid.children) for grid in explorer._grids] == [2, 4, 4]
+    both = Image.open(BytesIO(explorer.still()))
     assert explorer._other_panels["offset"].message.startswith("none: the record is of a per-pixel model")
     assert explorer._panels["prediction"].title == "with: prediction, aligned"
     assert explorer._panels["similarity"].limits == explorer._other_panels["similarity"].limits
@@ -284,8 +287,9 @@ def test_two_models_on_the_same_image(two_models):
     assert explorer.pixel == (18, 6) and explorer._panels["label"].selected == [4, 1]
     assert "without: prediction, aligned" in explorer.summary and "beside it without" in explorer.summary
     explorer.model = "without"
-    assert explorer._other_row.children == () and explorer._panels["offset"].message
-    explorer.other = ""
+    assert [len(grid.children) for grid in explorer._grids] == [6, 0, 0] and explorer._panels["offset"].message
+    explorer.model, explorer.other = "with", ""
+    assert both.height > 1.5 * Image.open(BytesIO(explorer.still())).height  # the second model stands below
     assert "beside it" not in explorer.summary
 
 

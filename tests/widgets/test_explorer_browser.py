@@ -2,7 +2,7 @@
 
 import re
 
-from lab import becomes, needs_chromium, page_memory, run_in_kernel
+from lab import becomes, needs_chromium, page_memory, pixels, repaints, run_in_kernel, settled
 
 pytestmark = needs_chromium
 
@@ -26,23 +26,12 @@ def test_click_keys_and_pickers(open_notebook, records, tmp_path):
     readout = page.locator(".offseg-readout")
     expect(readout).to_contain_text("No pixel selected")
 
-    def pixels(canvas):
-        return canvas.evaluate("canvas => canvas.toDataURL()")
-
-    def changes(canvas, act):
-        """Do `act` and wait until what the canvas shows differs."""
-        before = pixels(canvas)
-        act()
-        page.wait_for_function(
-            "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), before]
-        )
-
     # A click selects the cell under the pointer, in every panel.
     record = records[0]
     row, col = 2, 5
     place = photograph.bounding_box()
     click = {"x": (col + 0.5) / 7 * place["width"], "y": (row + 0.5) / 5 * place["height"]}
-    changes(offset, lambda: label.click(position=click))
+    repaints(offset, lambda: label.click(position=click))
     name = str(record["cls"].values[int(record["label"][row, col])])
     expect(readout.locator('[data-fact="label"]')).to_have_text(name)
     expect(readout.locator('[data-fact="pixel"]')).to_have_text("y 10, x 22 (row 2, col 5)")
@@ -53,16 +42,16 @@ def test_click_keys_and_pickers(open_notebook, records, tmp_path):
     title = page.locator(".offseg-map-title").nth(3)
     expect(title).to_have_text("cosine to road, aligned")
     shown = pixels(prediction)
-    changes(similarity, lambda: page.get_by_label("Class", exact=True).select_option("tree"))
+    repaints(similarity, lambda: page.get_by_label("Class", exact=True).select_option("tree"))
     expect(title).to_have_text("cosine to tree, aligned")
     assert pixels(prediction) == shown
-    changes(similarity, lambda: page.get_by_role("button", name="aligned - initial", exact=True).click())
+    repaints(similarity, lambda: page.get_by_role("button", name="aligned - initial", exact=True).click())
     expect(title).to_have_text("cosine to tree, aligned - initial")
     page.screenshot(path=tmp_path / "explorer.png")
 
     # Arrow keys move, JupyterLab does not take them; Escape clears.
     similarity.focus()
-    changes(photograph, lambda: page.keyboard.press("ArrowDown"))
+    repaints(photograph, lambda: page.keyboard.press("ArrowDown"))
     expect(readout.locator('[data-fact="pixel"]')).to_have_text("y 14, x 22 (row 3, col 5)")
     page.keyboard.press("ArrowLeft")
     expect(readout.locator('[data-fact="pixel"]')).to_have_text("y 14, x 18 (row 3, col 4)")
@@ -70,11 +59,11 @@ def test_click_keys_and_pickers(open_notebook, records, tmp_path):
     expect(page.locator(".jp-Cell.jp-mod-active")).to_have_class(re.compile("jp-CodeCell"))
     page.keyboard.press("Shift+ArrowDown")
     expect(readout.locator('[data-fact="pixel"]')).to_have_text("y 18, x 18 (row 4, col 4)")
-    changes(photograph, lambda: page.keyboard.press("Escape"))
+    repaints(photograph, lambda: page.keyboard.press("Escape"))
     expect(readout).to_contain_text("No pixel selected")
 
     # Another image changes the photograph; everything is reachable with the keyboard alone.
-    changes(photograph, lambda: page.get_by_label("Image", exact=True).select_option("b"))
+    repaints(photograph, lambda: page.get_by_label("Image", exact=True).select_option("b"))
     page.get_by_label("Image", exact=True).focus()
     page.keyboard.press("Tab")
     expect(page.get_by_label("Class", exact=True)).to_be_focused()
@@ -97,7 +86,7 @@ def test_all_panels_zoom_and_pan_together(open_notebook, records):
     canvases = page.locator("canvas.offseg-map-canvas")
     expect(canvases).to_have_count(6)
     label, offset = canvases.nth(1), canvases.nth(4)
-    whole = offset.evaluate("canvas => canvas.toDataURL()")
+    whole = settled(offset)
     label.click(position={"x": 10, "y": 10})  # a wheel over a canvas that has no focus scrolls the page
     page.keyboard.press("Escape")
     box = label.bounding_box()

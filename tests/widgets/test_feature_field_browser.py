@@ -2,7 +2,7 @@
 
 import re
 
-from lab import needs_chromium
+from lab import needs_chromium, repaints
 
 from offseg_viz.analyze.feature_colors import feature_color_basis, feature_colors
 
@@ -54,13 +54,6 @@ def test_colours_flip_and_click(open_notebook, records, tmp_path):
     expect(page.locator(".offseg-pixel")).to_have_count(0)
 
     # Zoom, smoothing and opacity are those of all panels.
-    def repaints(canvas, act):
-        before = canvas.evaluate("canvas => canvas.toDataURL()")
-        act()
-        page.wait_for_function(
-            "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), before]
-        )
-
     offset.focus()
     repaints(photograph, lambda: page.keyboard.press("+"))
     repaints(aligned, lambda: page.get_by_label("Smooth").check())

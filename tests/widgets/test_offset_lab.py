@@ -73,6 +73,7 @@ def test_switched_off_is_zero_and_keeps_the_slider(lab, records):
     lab.class_strength = 1.5
     lab._inputs["class_on"].value = False
     assert (lab.class_on, lab.class_strength, lab.strengths) == (False, 1.5, (0, 1))
+    assert lab._inputs["class_strength"].disabled and not lab._inputs["feature_strength"].disabled
     np.testing.assert_array_equal(cells(lab, "prediction"), chosen(records[0], 0, 1))
     assert "class offsets x 0.00 (off)" in lab.summary
     lab.class_on = True

@@ -2,7 +2,7 @@
 
 import re
 
-from lab import needs_chromium
+from lab import needs_chromium, repaints
 
 from offseg_viz.analyze.align import winning_class
 from offseg_viz.analyze.changes import change_counts, change_map
@@ -78,11 +78,7 @@ def test_sliders_switches_donors_and_clicks(open_notebook, records, tmp_path):
     canvases.nth(3).click(position={"x": 5.5 / 7 * place["width"], "y": 2.5 / 5 * place["height"]})
     for canvas in canvases.all():
         expect(canvas).to_have_attribute("aria-label", re.compile("selected row 2, col 5"))
-    shown = canvases.nth(0).evaluate("canvas => canvas.toDataURL()")
-    page.keyboard.press("+")
-    page.wait_for_function(
-        "([canvas, before]) => canvas.toDataURL() !== before", arg=[canvases.nth(0).element_handle(), shown]
-    )
+    repaints(canvases.nth(0), lambda: page.keyboard.press("+"))
     assert page.elsewhere == [] and page.problems == []
 
 

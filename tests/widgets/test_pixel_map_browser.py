@@ -2,7 +2,7 @@
 
 import ast
 
-from lab import becomes, needs_chromium, run_in_kernel
+from lab import becomes, needs_chromium, pixels, repaints, run_in_kernel, settled
 
 pytestmark = needs_chromium
 
@@ -15,26 +15,6 @@ ramp = record["feature"].isel(channel=0, drop=True).copy(data=np.tile(np.arange(
 map = PixelMap(ramp, over=record, title="ramp", limits=(0, 6))
 map
 """
-
-
-def pixels(canvas) -> str:
-    return canvas.evaluate("canvas => canvas.toDataURL()")
-
-
-def settled(page, canvas) -> str:
-    """The pixels once nothing changes them any more: photograph and map are drawn as they come."""
-    found = ""
-    while (now := pixels(canvas)) != found:
-        found = now
-        page.wait_for_timeout(500)
-    return found
-
-
-def changes(page, canvas, code: str) -> None:
-    """Run `code` in the kernel and wait until the canvas shows something else."""
-    before = pixels(canvas)
-    run_in_kernel(page, code)
-    page.wait_for_function("([canvas, before]) => canvas.toDataURL() !== before", arg=[canvas.element_handle(), before])
 
 
 def row_of(canvas) -> list[int]:
@@ -54,23 +34,23 @@ def test_it_draws_what_it_is_told_and_says_where_it_is_pointed_at(open_notebook,
     page = open_notebook(CODE, [make_record("a")])
     canvas = page.locator("canvas.offseg-map-canvas")
     expect(canvas).to_have_count(1)
-    plain = settled(page, canvas)
+    plain = settled(canvas)
 
     # A contour of a ramp along x is a straight line where the value is reached: cell k has its centre at k + 0.5.
     before = row_of(canvas)
-    changes(page, canvas, "map.levels = [3.25]")
+    repaints(canvas, lambda: run_in_kernel(page, "map.levels = [3.25]"))
     after = row_of(canvas)
     changed = [at // 4 for at in range(len(before)) if before[at] != after[at]]
     middle = 7 * (min(changed) + max(changed) + 1) / 2 / (len(before) / 4)
     assert abs(middle - 3.75) < 0.05 and len(set(changed)) < 6
-    changes(page, canvas, "map.levels = []")
+    repaints(canvas, lambda: run_in_kernel(page, "map.levels = []"))
     assert pixels(canvas) == plain
 
     # Cells that are not lit are darkened; arrows are drawn.
-    changes(page, canvas, "map.lit = bytes([1] * 7 + [0] * 28)")
-    changes(page, canvas, "map.lit = b''")
-    changes(page, canvas, "map.arrows = [[2.0, 2.0, 26.0, 18.0]]")
-    changes(page, canvas, "map.arrows = []")
+    repaints(canvas, lambda: run_in_kernel(page, "map.lit = bytes([1] * 7 + [0] * 28)"))
+    repaints(canvas, lambda: run_in_kernel(page, "map.lit = b''"))
+    repaints(canvas, lambda: run_in_kernel(page, "map.arrows = [[2.0, 2.0, 26.0, 18.0]]"))
+    repaints(canvas, lambda: run_in_kernel(page, "map.arrows = []"))
     assert pixels(canvas) == plain
 
     # The pointer is followed when that is wanted, and a click then selects.

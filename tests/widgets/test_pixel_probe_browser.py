@@ -2,7 +2,7 @@
 
 import re
 
-from lab import needs_chromium
+from lab import differs, needs_chromium, pixels
 
 pytestmark = needs_chromium
 
@@ -21,15 +21,6 @@ def at(canvas, row, col):
     return {"x": (col + 0.5) / 7 * box["width"], "y": (row + 0.5) / 5 * box["height"]}
 
 
-def shown(canvas):
-    return canvas.evaluate("canvas => canvas.toDataURL()")
-
-
-def wait_for_another(page, canvas, old):
-    """Wait until what the canvas shows is not `old`."""
-    page.wait_for_function("([canvas, old]) => canvas.toDataURL() !== old", arg=[canvas.element_handle(), old])
-
-
 def test_click_pointer_keys_and_zoom(open_notebook, offset_record, tmp_path):
     from playwright.sync_api import expect
 
@@ -41,13 +32,13 @@ def test_click_pointer_keys_and_zoom(open_notebook, offset_record, tmp_path):
     expect(numbers.first).to_contain_text("No pixel selected")
 
     # A click repaints the four maps and fills the table; every map marks the pixel.
-    before = [shown(canvas) for canvas in canvases.all()]
+    before = [pixels(canvas) for canvas in canvases.all()]
     photograph.click(position=at(photograph, 2, 5))
     expect(page.locator('[data-fact="pixel"]')).to_have_text("y 10, x 22 (row 2, col 5)")
     for canvas in (initial, aligned, difference, to_class, photograph):
         expect(canvas).to_have_attribute("aria-label", re.compile("selected row 2, col 5"))
     for canvas, old in zip(canvases.all(), before, strict=True):
-        wait_for_another(page, canvas, old)
+        differs(canvas, old)
     expect(page.locator(".offseg-probe-rows tbody tr")).to_have_count(3)
 
     # Another class repaints the fourth map; another colouring the photograph and the projection.
@@ -58,11 +49,11 @@ def test_click_pointer_keys_and_zoom(open_notebook, offset_record, tmp_path):
     expect(title.nth(4)).to_have_text("prediction, aligned")
 
     # Zoom goes to all maps together.
-    plain = [shown(canvas) for canvas in (initial, difference)]
+    plain = [pixels(canvas) for canvas in (initial, difference)]
     photograph.focus()
     page.keyboard.press("+")
     for canvas, old in zip((initial, difference), plain, strict=True):
-        wait_for_another(page, canvas, old)
+        differs(canvas, old)
     page.keyboard.press("0")
 
     # Arrow keys move the pixel, Escape clears it.

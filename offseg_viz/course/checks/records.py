@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from offseg_viz.analyze.align import scores
+from offseg_viz.analyze.align import logits, scores
 from offseg_viz.course.verdict import Verdict, compare
 
 _WHAT = "captured_input"
@@ -71,7 +71,7 @@ def check_grid_centres(answer, record: xr.Dataset) -> Verdict:
         answer,
         record.y.values,
         wrong=wrong,
-        what="the centres",
+        what="`centres`",
         praise="so a map lies on its photograph without any arithmetic",
     )
 
@@ -97,17 +97,17 @@ def check_logits(answer, record: xr.Dataset) -> Verdict:
         answer,
         record.logits.values,
         wrong=wrong,
-        what="the logits",
+        what="`my_logits`",
         praise="feature, class embedding and bias give back what the network returned: nothing else is in between",
         atol=1e-4,
     )
 
 
 def _is_taken(answer, record: xr.Dataset) -> bool:
-    """Whether logits are those of the record, or of `offseg_viz.logits`, which alone name their result so."""
-    if isinstance(answer, xr.DataArray):
-        return answer.name == record.logits.name
-    return isinstance(answer, np.ndarray) and np.shares_memory(answer, record.logits.values)
+    """Whether logits are those of the record, or what `offseg_viz.logits` returns, name and every bit."""
+    if isinstance(answer, xr.DataArray) and answer.name == "logits" and np.array_equal(answer, logits(record)):
+        return True
+    return isinstance(answer, xr.DataArray | np.ndarray) and np.shares_memory(answer, record.logits.values)
 
 
 def _fault_of_run(function, model, number, images, truth, returned, out) -> str | None:
