@@ -23,8 +23,8 @@ def is_color_map(panel: xr.DataArray) -> bool:
 
 
 def is_class_map(panel: xr.DataArray) -> bool:
-    """Whether `panel` holds class numbers (an integer map) rather than measurements."""
-    return "rgb" not in panel.dims and panel.dtype.kind in "iu"
+    """Whether `panel` holds class numbers (an integer map), or true and false, rather than measurements."""
+    return "rgb" not in panel.dims and panel.dtype.kind in "iub"
 
 
 def empty_name(map: xr.DataArray) -> str:
@@ -38,8 +38,10 @@ def empty_name(map: xr.DataArray) -> str:
 def own_classes(map: xr.DataArray) -> ClassList | None:
     """Names and colours that an integer map brings itself, as its attributes `names` and `colors` in number order.
 
-    None for a map of the classes of its record.
+    A true/false map has the classes ``no`` and ``yes``. None for a map of the classes of its record.
     """
+    if map.dtype.kind == "b":
+        return ClassList(("no", "yes"), (theme.HAIRLINE, theme.STAGE_COLORS["aligned"]))
     if not (is_class_map(map) and "names" in map.attrs and "colors" in map.attrs):
         return None
     return ClassList(tuple(map.attrs["names"]), tuple(map.attrs["colors"]))

@@ -1,12 +1,12 @@
 """A map over its photograph, alone or in a row of panels.
 
-A map has the dims (y, x), whose coordinates are the centres of the grid cells in pixels of the image; it is drawn
-where they say. Cells are drawn as what they are, without smoothing. Integer maps (label, prediction) take the class
-colours of the record and get a legend of the classes present; maps with negative values take the diverging colours
-centred on zero; others the sequential ones. Ignored cells and NaN are hatched; cells of a class map whose attribute
-`empty_name` gives 255 another meaning are left bare. An integer map of something else, such as `change_map`, brings
-what its numbers mean in its attributes `names` and `colors`. A map of colours (y, x, rgb) uint8 is drawn as it is,
-without its photograph.
+A map has the dims (y, x), whose coordinates are the centres of the grid cells in pixels of the image; it is drawn where
+they say. Cells are drawn as what they are, without smoothing. Integer maps (label, prediction) take the class colours
+of the record and get a legend of the classes present; maps with negative values take the diverging colours centred on
+zero; others the sequential ones. Ignored cells and NaN are hatched; cells of a class map whose attribute `empty_name`
+gives 255 another meaning are left bare. An integer map of something else, such as `change_map`, brings what its numbers
+mean in its attributes `names` and `colors`; a true/false map says no and yes. A map of colours (y, x, rgb) uint8 is
+drawn as it is, without its photograph.
 """
 
 from collections.abc import Iterable, Mapping

@@ -55,6 +55,6 @@ def summarize(result: xr.DataArray, classes: ClassList | None = None) -> str:
     sizes = ", ".join(f"{dim} {size}" for dim, size in result.sizes.items())
     named = f"{result.name} ({sizes})" if result.name else f"({sizes})"
     values = np.asarray(result.values)
-    if values.dtype.kind in "iu" and classes is not None:
+    if values.dtype.kind in "iub" and classes is not None:
         return f"{named} {class_shares(values, classes, empty_name=result.attrs.get('empty_name', 'ignored'))}"
     return f"{named} {value_range(values.astype(np.float64))}"

@@ -172,7 +172,7 @@ class PixelMap(anywidget.AnyWidget):
         """What is shown, in a line of rounded text."""
         parts = [self.title or "untitled", self.message]
         if self._panel is not None and "rgb" not in self._panel.dims:
-            parts.insert(1, summarize(self._panel, class_list(self._over)))
+            parts.insert(1, summarize(self._panel, grid.own_classes(self._panel) or class_list(self._over)))
         at = f"cell {tuple(self.selected)} selected" if self.selected else ""
         return f"PixelMap: {'; '.join(part for part in (*parts, at) if part)}"
 

@@ -62,6 +62,15 @@ def test_only_present_classes_are_in_the_legend(records):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["sky", "road"]
 
 
+def test_a_true_false_map_says_no_and_yes(offset_record, similarity):
+    figure = plot_map((similarity > 0).rename("above"), over=offset_record)
+    share = 100 * float((similarity > 0).mean())
+    assert f"yes {share:.1f}%" in figure.summary and "classes" not in figure.legends[0].get_title().get_text()
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"no", "yes"}
+    np.testing.assert_array_equal(drawn(figure.axes[0]).get_array(), similarity.values > 0)
+    assert plot_panels({"above": similarity > 0}, over=offset_record).axes[0].images
+
+
 def test_cells_that_are_empty_on_purpose_stay_bare(offset_record):
     changed = offset_record["label"].assign_attrs(empty_name="unchanged")
     figure = plot_map(changed, over=offset_record)
