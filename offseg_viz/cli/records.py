@@ -32,7 +32,7 @@ def extract(
     root: Root = None,
     split: Split = "val",
     limit: Limit = None,
-    dtype: Annotated[str, typer.Option(help="In which it is stored: float32, or float16 for half the space.")] = (
+    dtype: Annotated[str, typer.Option(help="In which it is stored: float32, or float16 for half of the space of its features.")] = (
         "float32"
     ),
     window: Annotated[
