@@ -79,6 +79,8 @@ def compare(
         value = np.asarray(value, dtype=np.float64)
         if value.shape == found.shape and _equal(found, value, atol) and not _equal(value, needed, atol):
             return Verdict(False, diagnosis)
+    if digits := _rounded_to(found, needed):
+        return Verdict(False, f"{what} seems rounded to {digits} digits behind the point: give all of them")
     if needed.ndim == 2 and found.shape == found.shape[::-1] and _equal(found.T, needed, atol):
         return Verdict(False, f"{what} is transposed")
     missing = int(np.isnan(found).sum() - np.isnan(needed).sum())
@@ -99,6 +101,21 @@ def compare(
 def _equal(one: np.ndarray, other: np.ndarray, atol: float) -> bool:
     scale = float(np.abs(other[np.isfinite(other)]).max(initial=0)) or 1.0
     return bool(np.allclose(one, other, rtol=0, atol=atol * scale, equal_nan=True))
+
+
+def _rounded_to(found: np.ndarray, needed: np.ndarray) -> int:
+    """How many digits an answer has behind the point, where it is the right one with fewer than five; else 0.
+
+    One digit of a single number says too little: a wrong one may have it too.
+    """
+    finite = np.isfinite(needed)
+    scale = np.abs(needed[finite]).max(initial=0)
+    for digits in range(1 if needed.ndim else 2, 5):
+        step, off = 10.0**-digits, np.abs(found - needed)[finite]
+        is_round = np.allclose(found, found.round(digits), rtol=0, atol=1e-3 * step, equal_nan=True)
+        if is_round and step <= 0.2 * scale and (off <= 0.501 * step).all():
+            return digits
+    return 0
 
 
 def _proportional(one: np.ndarray, other: np.ndarray) -> bool:

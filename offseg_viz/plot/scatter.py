@@ -100,7 +100,7 @@ def plot_scatter(projection: xr.Dataset, *, color: str = "cls", facet: str | Non
             bar.outline.set_visible(False)
             bar.solids.set_alpha(1)
         wide = len(stages) == 2 and facet is not None
-        note = "\n".join(balanced(quality_parts(projection), 1 if wide else 2))
+        note = "\n".join(balanced(quality_parts(projection), 2))
         groups = _groups(projection, color, "aligned")
         if groups and (color != "cls" or len(groups) > _MOST_NAMES):
             shown = groups if color == "cls" else groups[:16]
@@ -130,7 +130,7 @@ _KEPT = {
     "trustworthiness": "trustworthiness",
     "continuity": "continuity",
     "plane_overlap": "neighbours kept by the plane",
-    "stage_overlap": "by the refinement",
+    "stage_overlap": "kept from initial to aligned",
     "stability": "between seeds",
 }
 

@@ -42,6 +42,7 @@ def test_relative_magnitude(records):
     assert check_relative_magnitude(ov.offset_magnitude(record, relative=True), record)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_channel = np.linalg.norm(de / e, axis=-1)
+        by_rows, by_columns = (np.linalg.norm(de, axis=axis) / np.linalg.norm(e, axis=axis) for axis in (0, 1))
     for answer, diagnosis in (
         (length, "divide it by the length of E"),
         (size, "that is the length of E"),
@@ -53,8 +54,17 @@ def test_relative_magnitude(records):
         (by_channel, "channels were divided"),
         (np.linalg.norm(de) / np.linalg.norm(e), "one number for the whole image"),
         ((length / size).T, "transposed"),
+        (by_rows, "over the rows of the image, axis 0"),
+        (np.linalg.norm(de, axis=0), "over the rows of the image, axis 0"),
+        (by_columns, "over the columns of the image, axis 1"),
+        ((length / size).round(2), "rounded to 2 digits"),
+        ((length / size).round(3), "rounded to 3 digits"),
     ):
         assert told(check_relative_magnitude(answer, record), diagnosis), diagnosis
+
+
+def test_an_image_as_high_as_a_feature_is_long_makes_lengths_over_rows_no_transposed_map(records):
+    assert records[0].feature.shape == (64, 96, 64), "or the test above says nothing"
 
 
 def test_by_distance(records):
@@ -80,9 +90,12 @@ def test_by_distance(records):
         (grouped(r, d), "relative lengths"),
         ([m[d >= edge].mean() for edge in EDGES], "up to the next edge"),
         (truth[::-1], "opposite order"),
-        (by_image[0], "one image"),
+        *((means, f"one image, records[{number}]") for number, means in enumerate(by_image)),
+        ([m[np.digitize(d, EDGES) == number] for number in range(1, len(EDGES) + 1)], "whole groups"),
         ([np.nan, *truth], "six groups"),
-        (truth + 0.1, "not the right values"),
+        (truth.round(2), "rounded to 2 digits"),
+        (truth.round(3), "rounded to 3 digits"),
+        (truth + 0.1, "not the right"),
     ):
         assert told(check_by_distance(answer, records), diagnosis), diagnosis
 
@@ -94,6 +107,10 @@ def test_common_share(records):
     assert check_common_share(truth, records)
     by_class = np.square(mean).sum(axis=-1) / np.square(offsets).sum(axis=-1).mean(axis=0)
     classes = offsets.shape[1]
+    products = np.einsum("ikc,jkc->ij", offsets, offsets)
+    of_pairs = products[~np.eye(len(offsets), dtype=bool)].mean() / squared
+    table = ov.class_offset_agreement(records)
+    shared = table[table["cls"] == "all"].set_index("quantity")["value"]
     for answer, diagnosis in (
         (classes * np.square(offsets.mean(axis=1)).sum(-1).mean() / squared, "over classes; needed: over images"),
         (1 - truth, "belongs to single images"),
@@ -104,6 +121,10 @@ def test_common_share(records):
         (classes * np.square(offsets.mean(axis=(0, 1))).sum() / squared, "over images and classes"),
         (by_class.mean(), "mean of the classes' shares"),
         (by_class, "one value a class"),
-        (0.5, "not the right values"),
+        (shared["class_offset_shared"], "that is class_offset_shared"),
+        (of_pairs, "pairs of different scenes; needed"),
+        (round(truth, 2), "rounded to 2 digits"),
+        (round(truth, 3), "rounded to 3 digits"),
+        (0.5, "not the right"),
     ):
         assert told(check_common_share(answer, records), diagnosis), diagnosis

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 import offseg_viz as ov
 from offseg_viz.course.checks.projections import check_kept_neighbors, check_seen_share, check_steps_across
@@ -70,7 +71,9 @@ def test_share_seen(table):
             ),
             "lengths were summed",
         ),
-        (lambda t: seen(moves(t)) + 0.05, "not the right values"),
+        (lambda t: round(seen(moves(t)), 2), "rounded to 2 digits"),
+        (lambda t: round(seen(moves(t)), 3), "rounded to 3 digits"),
+        (lambda t: seen(moves(t)) + 0.05, "not the right"),
     ],
 )
 def test_mistakes_with_the_share_seen(table, mistake, diagnosis):
@@ -107,7 +110,8 @@ def test_steps_across(plane):
             lambda p: np.diff(p.score.values[:, p.cls.values == "lane marking", 0].astype(float).mean(axis=1)),
             "this is the score of the other class",
         ),
-        (lambda p: np.ones(3), "not the right values"),
+        (lambda p: np.diff(margins(p).mean(axis=1)).round(1), "rounded to 1 digit"),
+        (lambda p: np.ones(3), "not the right"),
         (lambda p: 3.0, "shape"),
     ],
 )
@@ -116,9 +120,12 @@ def test_mistakes_with_the_steps_across(plane, mistake, diagnosis):
     assert told(verdict, "only movement across", diagnosis), verdict
 
 
-def nearest(space, k, first=1):
-    distance = np.linalg.norm(space[:, None] - space[None], axis=-1)
-    return np.argsort(distance, axis=1)[:, first : first + k]
+def apart(space):
+    return np.linalg.norm(space[:, None] - space[None], axis=-1)
+
+
+def nearest(space, k, first=1, distance=apart):
+    return np.argsort(distance(space), axis=1)[:, first : first + k]
 
 
 def kept(points, places, k, *, shares=np.mean, over=None, **options):
@@ -126,8 +133,44 @@ def kept(points, places, k, *, shares=np.mean, over=None, **options):
     return shares([len(set(one) & set(other)) / (over or k) for one, other in pairs])
 
 
-def test_kept_neighbors():
-    assert check_kept_neighbors(kept)
+def kept_of_tree(points, places, k):
+    """Another right way: a tree, whose first neighbour of a point is the point."""
+    near, near_in_picture = (cKDTree(space).query(space, k + 1)[1][:, 1:] for space in (points, places))
+    return sum(len(set(one) & set(other)) for one, other in zip(near, near_in_picture)) / (len(points) * k)
+
+
+def kept_of_squares(points, places, k):
+    """And squared distances, with no point at no distance from itself."""
+    near = [
+        np.argpartition(apart(space) ** 2 + np.diag(np.full(len(space), np.inf)), k)[:, :k]
+        for space in (points, places)
+    ]
+    return np.mean([np.isin(one, other).mean() for one, other in zip(*near)])
+
+
+@pytest.mark.parametrize("solution", [kept, kept_of_tree, kept_of_squares])
+def test_kept_neighbors(solution):
+    assert check_kept_neighbors(solution)
+
+
+def sums(space):
+    return np.abs(space[:, None] - space[None]).sum(-1)
+
+
+def turned(space):
+    unit = space / np.linalg.norm(space, axis=1, keepdims=True)
+    return 1 - unit @ unit.T
+
+
+def turned_in_features(points, places, k):
+    pairs = zip(nearest(points, k, distance=turned), nearest(places, k), strict=True)
+    return np.mean([len(set(one) & set(other)) / k for one, other in pairs])
+
+
+def down_the_columns(points, places, k, *, rows):
+    orders = (np.argsort(apart(space), axis=0) for space in (points, places))
+    pairs = zip(*(order[1 : k + 1] if rows else order[:, 1 : k + 1] for order in orders), strict=True)
+    return np.mean([len(set(one) & set(other)) / k for one, other in pairs])
 
 
 def broken(points, places, k):
@@ -148,8 +191,18 @@ def broken(points, places, k):
         (lambda points, places, k: kept(points, places, k, over=1), "a number of neighbours"),
         (lambda points, places, k: 1 - kept(points, places, k), "share that is lost"),
         (lambda points, places, k: kept(points, places, k, shares=np.array), "a share for every point"),
-        (lambda points, places, k: kept(-1 / (1 + points), places, k), "not the right values"),
+        (lambda points, places, k: kept(-1 / (1 + points), places, k), "not the right"),
         (lambda points, places, k: kept(points, places, k, first=len(points) - k), "farthest points"),
+        (lambda points, places, k: kept(points, places, k, distance=sums), "sums of absolute differences"),
+        (
+            lambda points, places, k: kept(points, places, k, distance=turned),
+            "neighbours are those of the largest cosine",
+        ),
+        (turned_in_features, "neighbours in the feature space are those of the largest cosine"),
+        (lambda points, places, k: kept(places, places, k), "from the same space"),
+        (lambda points, places, k: kept(points, points, k), "from the same space"),
+        (lambda *given: down_the_columns(*given, rows=False), "ranked down the columns and then read along the rows"),
+        (lambda *given: down_the_columns(*given, rows=True), "stand in its column"),
     ],
 )
 def test_mistakes_with_kept_neighbors(mistake, diagnosis):

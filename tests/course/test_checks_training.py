@@ -46,6 +46,43 @@ def unpaired(first, second, weights):
     return np.percentile([100 * (mean_iou(b) - mean_iou(a)) for a, b in zip(one, other)], (2.5, 97.5))
 
 
+def of_classes(counted):
+    """A mean IoU over the classes for which a number of pixels, of the matrix, is above zero."""
+
+    def mean_iou_of(confusion):
+        right, kept = np.diag(confusion), counted(confusion) > 0
+        return (right / np.maximum(confusion.sum(0) + confusion.sum(1) - right, 1))[kept].mean()
+
+    return mean_iou_of
+
+
+def of_all_pixels(confusion):
+    right = np.trace(confusion)
+    return right / (2 * confusion.sum() - right)
+
+
+def of_300_steps(step, steps, warmup, power):
+    return step / 29 if step < 30 else max(1 - (step - 30) / 269, 0) ** 0.9
+
+
+def warm_for_longer(step, steps, warmup, power):
+    return step / (warmup - 1) if step <= warmup else factor(step, steps, warmup, power)
+
+
+def decay(step, steps, warmup, power, of):
+    return of((step - warmup) / (steps - 1 - warmup)) if step >= warmup else factor(step, steps, warmup, power)
+
+
+def spread(first, second, weights):
+    gain = gains(first, second, weights)
+    return gain.mean() - 1.96 * gain.std(), gain.mean() + 1.96 * gain.std()
+
+
+def sorted_draws(low, high):
+    """An interval from one draw to another, of the sorted draws."""
+    return lambda first, second, weights: np.sort(gains(first, second, weights))[[low, high]]
+
+
 SOLUTIONS = dict(zip(CHECKS, (factor, mean_iou, gain_interval)))
 MISTAKES = [
     (check_learning_rate_factor, lambda s, n, w, p: 1.0 if s < w else factor(s, n, w, p), "no warm-up"),
@@ -65,6 +102,27 @@ MISTAKES = [
         "off by one step",
     ),
     (check_learning_rate_factor, lambda s, n, w, p: 0.002 * factor(s, n, w, p), "constant factor"),
+    (check_learning_rate_factor, warm_for_longer, "step `warmup` still has the warm-up"),
+    (check_learning_rate_factor, lambda *now: decay(*now, of=lambda d: d ** now[3]), "what is done of the decay, not"),
+    (check_learning_rate_factor, lambda *now: decay(*now, of=lambda d: 1 - d ** now[3]), "subtract first"),
+    (
+        check_learning_rate_factor,
+        lambda s, n, w, p: factor(s, n, w, p) if s < w else (1 - s / n) ** p,
+        "counted from step 0, so that the rate jumps down .* nor does it reach 0",
+    ),
+    (check_learning_rate_factor, lambda s, n, w, p: (1 - s / n) ** p, "no warm-up, and the decay .* nor does it"),
+    (
+        check_learning_rate_factor,
+        lambda s, n, w, p: (1 - (s - w) / (n - 1 - w)) ** p,
+        "no warm-up: the first steps have more",
+    ),
+    (check_learning_rate_factor, of_300_steps, "right for 300 steps, .* use the arguments"),
+    (check_learning_rate_factor, lambda *now: round(factor(*now), 2), "rounded to 2 digits"),
+    (check_mean_iou, of_classes(np.diag), "labelled but never predicted right has IoU 0, and counts"),
+    (check_mean_iou, of_classes(lambda c: c.sum(1)), "predicted but nowhere labelled has IoU 0, and counts"),
+    (check_mean_iou, of_classes(lambda c: c.sum(0)), "labelled but never predicted has IoU 0, and counts"),
+    (check_mean_iou, of_all_pixels, "added up over the classes"),
+    (check_mean_iou, lambda c: round(mean_iou(c), 3), "rounded to 3 digits"),
     (check_mean_iou, lambda c: segmentation_metrics(c)["macc"], "mAcc"),
     (check_mean_iou, lambda c: segmentation_metrics(c.T)["macc"], "precision"),
     (check_mean_iou, lambda c: segmentation_metrics(c)["aacc"], "aAcc"),
@@ -72,7 +130,7 @@ MISTAKES = [
     (check_mean_iou, lambda c: segmentation_metrics(c)["iou"].mean(), "divided by zero"),
     (check_mean_iou, lambda c: segmentation_metrics(c + np.diag(np.diag(c)))["miou"], "F score"),
     (check_mean_iou, lambda c: np.nansum(segmentation_metrics(c)["iou"] * c.sum(1)) / c.sum(), "weighted by how freq"),
-    (check_mean_iou, lambda c: 100 * mean_iou(c), "constant factor"),
+    (check_mean_iou, lambda c: 100 * mean_iou(c), "percentage"),
     (check_mean_iou, lambda c: segmentation_metrics(c)["iou"], r"shape|needed"),
     (check_gain_interval, lambda a, b, w: gain_interval(b, a, w), "first network over the second"),
     (check_gain_interval, lambda a, b, w: gain_interval(a, b, w) / 100, "fractions"),
@@ -80,7 +138,14 @@ MISTAKES = [
     (check_gain_interval, lambda a, b, w: np.percentile(gains(a, b, w), (5, 95)), "90 %"),
     (check_gain_interval, lambda a, b, w: (gains(a, b, w).min(), gains(a, b, w).max()), "hold all of them"),
     (check_gain_interval, lambda a, b, w: gains(a, b, w).mean(), "needed two numbers"),
-    (check_gain_interval, lambda a, b, w: gain_interval(a, b, w[:1]), "weights are not used"),
+    (check_gain_interval, lambda a, b, w: gain_interval(a, b, np.ones_like(w)), "weights are not used"),
+    (check_gain_interval, sorted_draws(49, 950), "90 %"),
+    (check_gain_interval, spread, "1.96 standard deviations"),
+    (check_gain_interval, lambda a, b, w: np.round(gain_interval(a, b, w), 1), "rounded to 1 digit"),
+    (check_gain_interval, lambda a, b, w: np.round(gain_interval(a, b, w), 2), "rounded to 2 digits"),
+    (check_gain_interval, lambda a, b, w: (gain_interval(a, b, w)[0], np.nan), "no number"),
+    (check_gain_interval, lambda a, b, w: ("low", "high"), "needed a number"),
+    (check_gain_interval, lambda a, b, w: gain_interval(a, b, w) + 0.5, "not the right"),
     (check_gain_interval, by_image, "averaged: add up"),
     (check_gain_interval, unpaired, "different draws"),
 ]
@@ -89,6 +154,28 @@ MISTAKES = [
 @pytest.mark.parametrize(("check", "solution"), SOLUTIONS.items(), ids=lambda item: item.__name__)
 def test_the_solution_passes(check, solution):
     assert check(solution), check(solution)
+
+
+@pytest.mark.parametrize("method", ["linear", "nearest", "inverted_cdf", "lower", "higher", "hazen", "weibull"])
+def test_every_way_to_take_a_quantile_is_right(method):
+    def interval(first, second, weights):
+        return np.percentile(gains(first, second, weights), (2.5, 97.5), method=method)
+
+    assert check_gain_interval(interval), method
+
+
+def test_and_so_are_draws_of_the_sorted_ones():
+    draws = training.DRAWS
+    for low, high in ((25, 975), (25, 974), (24, 974), (24, 975)):  # int(0.025 * 1000), int(0.975 * 1000) and one less
+        assert check_gain_interval(sorted_draws(low, high)), (low, high)
+    assert (draws, round(0.025 * draws), round(0.975 * draws)) == (1000, 25, 975)
+    assert check_gain_interval(lambda *given: tuple(gain_interval(*given)))
+
+
+def test_right_means_over_classes_with_pixels_in_the_union_however_they_are_written():
+    assert check_mean_iou(lambda c: segmentation_metrics(c)["miou"])
+    assert check_mean_iou(lambda c: np.nanmean(segmentation_metrics(c)["iou"]))
+    assert check_mean_iou(of_classes(lambda c: c.sum(0) + c.sum(1)))
 
 
 @pytest.mark.parametrize("check", CHECKS)

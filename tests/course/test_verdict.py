@@ -26,6 +26,16 @@ def test_a_right_answer_of_any_kind_passes():
     assert verdict(torch.tensor(TRUTH, requires_grad=True) * 1)
 
 
+def test_a_rounded_answer_is_told():
+    truth = np.array([0.0831, 0.5641, 2.0317])
+    for digits in (1, 2, 3):
+        told = compare(truth.astype(np.float32).round(digits), truth, praise="yes", what="it", atol=1e-5)
+        assert repr(told) == f"not yet: it seems rounded to {digits} digits behind the point: give all of them"
+    assert "seems rounded to 2" in compare(0.56, truth[1], praise="yes").text
+    assert "seems rounded" not in compare(0.6, truth[1], praise="yes").text
+    assert "seems rounded" not in compare(0 * truth[:1], truth[:1], praise="yes").text
+
+
 @pytest.mark.parametrize(
     ("answer", "diagnosis"),
     [
@@ -40,6 +50,7 @@ def test_a_right_answer_of_any_kind_passes():
         (1.001 * TRUTH, "^the matrix has the right shape but not the right values"),
         (-TRUTH, "^the matrix has the right shape but not the right values"),
         (TRUTH + 1, "you added one"),
+        (TRUTH - 0.0321, "^the matrix has the right shape but not the right values"),
         (TRUTH + 0.01, "^the matrix has the right shape but not the right values"),
     ],
 )

@@ -15,14 +15,22 @@ EDGES = (4, 8, 16, 32, 64)
 def check_relative_magnitude(answer, record: xr.Dataset) -> Verdict:
     """Asked: the map (y, x) of the length of dE over the length of E.
 
-    Diagnoses a length that was not divided, division by the aligned feature, squared or summed values in place of a
-    length, a mean of single ratios, and one number for the whole image.
+    Diagnoses lengths that were taken over rows or columns, a length that was not divided, division by the aligned
+    feature, squared or summed values in place of a length, a mean of single ratios, one number for the whole image, and
+    rounding.
     """
     feature, offset = (record[name].values.astype(np.float64) for name in ("feature", "feature_offset"))
     length, size = (np.linalg.norm(values, axis=-1) for values in (offset, feature))
     truth = length / size
     if not _empty(answer) and np.shape(answer) == ():
         return Verdict(False, "one number for the whole image; needed: one a pixel, so sum over channels alone")
+    for axis, places in enumerate(("rows", "columns")):  # an image may be as high as a feature is long
+        along, across = (np.linalg.norm(values, axis=axis) for values in (offset, feature))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a channel may be zero in a whole row
+            values = (along / across, along, across)
+        if any(compare(answer, value, praise="") for value in values):
+            told = f"the lengths were taken over the {places} of the image, axis {axis}; needed: over its channels"
+            return Verdict(False, told)
     with np.errstate(divide="ignore", invalid="ignore"):
         by_channel = np.linalg.norm(offset / feature, axis=-1)
     wrong = {
@@ -48,7 +56,8 @@ def check_by_distance(answer, records: Sequence[xr.Dataset]) -> Verdict:
     """Asked: the mean length of dE in five groups of distance to another class, over the pixels of all images together.
 
     The groups begin at 4, 8, 16, 32 and 64 pixels; each holds its lower edge and not its upper one. Diagnoses sums,
-    counts, means of the images' means, groups that hold their upper edge, medians, relative lengths, and six groups.
+    counts, means of the images' means, groups that hold their upper edge, medians, relative lengths, six groups, whole
+    groups in place of their means, any single image, and rounding.
     """
     distance = [boundary_distance(record).values.ravel() for record in records]
     length = [_length(record["feature_offset"]).ravel() for record in records]
@@ -56,6 +65,8 @@ def check_by_distance(answer, records: Sequence[xr.Dataset]) -> Verdict:
     d, m, r = (np.concatenate(each) for each in (distance, length, relative))
     truth = _grouped(m, d, np.mean)
     by_image = [_grouped(one, at, np.mean) for one, at in zip(length, distance, strict=True)]
+    if isinstance(answer, list | tuple) and any(_is_many(group) for group in answer):
+        return Verdict(False, "found whole groups of lengths; needed five numbers: the mean of each group")
     if not _empty(answer) and np.shape(answer) == (len(EDGES) + 1,):
         return Verdict(False, "six groups; needed five: nothing lies nearer than 4 pixels, and the last has no end")
     wrong = {
@@ -69,7 +80,10 @@ def check_by_distance(answer, records: Sequence[xr.Dataset]) -> Verdict:
         "these are relative lengths; needed: the length of dE itself": _grouped(r, d, np.mean),
         "everything from the edge on was taken; needed: up to the next edge": [m[d >= edge].mean() for edge in EDGES],
         "the groups are in the opposite order: nearest first": truth[::-1],
-        "that is one image; needed: the pixels of all of them": by_image[0],
+        **{
+            f"that is one image, records[{number}]; needed: the pixels of all of them": means
+            for number, means in enumerate(by_image)
+        },
     }
     praise = "near another class or far from it, features move equally far"
     return compare(answer, truth, wrong=wrong, praise=praise, what="the row of means")
@@ -80,7 +94,8 @@ def check_common_share(answer, records: Sequence[xr.Dataset]) -> Verdict:
 
     The squared length of the mean over images, over the mean over images of the squared lengths; of all classes
     together. Diagnoses a mean over classes in place of images, a missing square, the rest in place of the share, a
-    mean over everything, a sum in place of a mean, and the mean of the classes' shares.
+    mean over everything, a sum in place of a mean, the mean of the classes' shares, pairs of different images alone (as
+    in `class_offset_agreement`), and rounding.
     """
     offsets = np.stack([record["class_offset"].values.astype(np.float64) for record in records])  # (image, K, C)
     squared = np.square(offsets).sum(axis=(1, 2)).mean()
@@ -104,6 +119,11 @@ def check_common_share(answer, records: Sequence[xr.Dataset]) -> Verdict:
         * np.square(offsets.mean(axis=(0, 1))).sum()
         / squared,
         "that is the mean of the classes' shares: add up first, then divide": by_class.mean(),
+        "that is class_offset_shared, over pairs of different scenes and class by class: add up all classes first, and "
+        "leave no scene out": _of_pairs(by_class.mean(), len(offsets)),
+        "that is over pairs of different scenes; needed: the mean over all scenes, squared": _of_pairs(
+            truth, len(offsets)
+        ),
     }
     praise = "squared lengths add up: what is the same in all images, and what is each image's own"
     return compare(answer, truth, wrong=wrong, praise=praise, what="the share", atol=5e-5)
@@ -111,6 +131,11 @@ def check_common_share(answer, records: Sequence[xr.Dataset]) -> Verdict:
 
 def _length(vectors: xr.DataArray) -> np.ndarray:
     return np.linalg.norm(vectors.values.astype(np.float64), axis=-1)
+
+
+def _of_pairs(share: float, images: int) -> float:
+    """The share without what every image has in common with itself."""
+    return (images * share - 1) / max(images - 1, 1)
 
 
 def _grouped(values: np.ndarray, distance: np.ndarray, figure) -> np.ndarray:
@@ -121,3 +146,7 @@ def _grouped(values: np.ndarray, distance: np.ndarray, figure) -> np.ndarray:
 
 def _empty(answer) -> bool:
     return answer is ... or answer is None or callable(answer)
+
+
+def _is_many(group) -> bool:
+    return isinstance(group, np.ndarray | xr.DataArray | list) and np.size(group) > 1

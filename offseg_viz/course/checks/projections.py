@@ -15,8 +15,8 @@ def check_seen_share(answer, table: xr.Dataset) -> Verdict:
     """Asked: the share of the squared length of all moves dE that lies in the plane that sees most of it.
 
     `table` is one of `sample_pixels`. Diagnoses the axes of the places in place of those of the moves, moves with their
-    mean taken away, singular values that were not squared, lengths that were not squared, three axes or one, and a
-    percentage.
+    mean taken away, singular values that were not squared, lengths that were not squared, three axes or one, a
+    percentage, and rounding.
     """
     feature, aligned = (table[name].values.astype(np.float64) for name in ("feature", "aligned_feature"))
     move, both = aligned - feature, np.concatenate([feature, aligned])
@@ -48,7 +48,7 @@ def check_steps_across(answer, plane: xr.Dataset, cls: str) -> Verdict:
 
     `plane` is a `class_plane` with `cls` on one axis; the answer is three numbers, in the order of the terms. Diagnoses
     totals in place of steps, an initial margin that was counted in, the pixels of both classes or of the other one, a
-    margin turned round, one score alone, and sums over pixels.
+    margin turned round, one score alone, sums over pixels, and rounding.
     """
     names = [str(name) for name in plane["axis"].values]
     own, score = names.index(cls), plane["score"].values.astype(np.float64)
@@ -82,8 +82,9 @@ def check_steps_across(answer, plane: xr.Dataset, cls: str) -> Verdict:
 def check_kept_neighbors(function: Callable) -> Verdict:
     """Asked: a function of points (n, channel), their places (n, 2) and k: the mean share of neighbours kept.
 
-    It is called on made-up points. Diagnoses a point counted as its own neighbour, numbers in place of shares, the
-    share for the first point alone, the farthest in place of the nearest, and errors that the function raises.
+    It is called on made-up points. Diagnoses a point counted as its own neighbour, numbers in place of shares, a share
+    for every point, the farthest in place of the nearest, ranks along the wrong axis, other distances than the
+    Euclidean one, both neighbourhoods from the same space, and errors that the function raises.
     """
     if not callable(function):
         blank = function is ... or function is None
@@ -110,6 +111,22 @@ def check_kept_neighbors(function: Callable) -> Verdict:
         "these are the farthest points, not the nearest": _kept(points, places, NEIGHBORS, farthest=True),
         "this is a number of neighbours; needed a share: divide by k": kept.mean() * NEIGHBORS,
         "this is the share that is lost": 1 - kept,
+        "every neighbour is kept: were both neighbourhoods taken from the same space?": 1.0,
+        "the distances were ranked down the columns and then read along the rows: rank along the rows, axis 1": (
+            _shares(*(_ranked(space, axis=0)[:, 1 : NEIGHBORS + 1] for space in (points, places)))
+        ),
+        "after ranking down the columns a point's neighbours stand in its column, not in its row": (
+            _shares(*(_ranked(space, axis=0)[1 : NEIGHBORS + 1] for space in (points, places))) * POINTS / NEIGHBORS
+        ),
+        "distances are sums of absolute differences here; needed: Euclidean ones": _shares(
+            *(_ranked(space, between=_absolute)[:, 1 : NEIGHBORS + 1] for space in (points, places))
+        ),
+        "neighbours are those of the largest cosine here; needed: those at the least Euclidean distance": _shares(
+            *(_ranked(space, between=_turned)[:, 1 : NEIGHBORS + 1] for space in (points, places))
+        ),
+        "neighbours in the feature space are those of the largest cosine here; needed: Euclidean distances": _shares(
+            _ranked(points, between=_turned)[:, 1 : NEIGHBORS + 1], _ranked(places)[:, 1 : NEIGHBORS + 1]
+        ),
     }
     wrong = {diagnosis: np.mean(value) for diagnosis, value in wrong.items()}
     if np.shape(answer) == (POINTS,) and np.allclose(np.asarray(answer, float), kept):
@@ -123,9 +140,26 @@ _NO_FUNCTION = "found something that cannot be called; needed the function itsel
 
 def _kept(points, places, k, *, from_: int = 1, to: int | None = None, farthest: bool = False) -> np.ndarray:
     """Share of the nearest in one space that are nearest in the other, point by point; `from_` 1 leaves out itself."""
-    near = []
-    for space in (points, places):
-        order = np.argsort(np.linalg.norm(space[:, None] - space[None], axis=-1), axis=1)
-        near.append(order[:, -k:] if farthest else order[:, from_ : k + 1 if to is None else to])
-    shared = [len(np.intersect1d(one, other)) for one, other in zip(*near, strict=True)]
-    return np.array(shared) / near[0].shape[1]
+    orders = (_ranked(space) for space in (points, places))
+    return _shares(*(order[:, -k:] if farthest else order[:, from_ : k + 1 if to is None else to] for order in orders))
+
+
+def _ranked(space, *, between: Callable | None = None, axis: int = 1) -> np.ndarray:
+    """All points by their distance to each, (n, n); Euclidean, or another that `between` gives of (n, 1) and (1, n)."""
+    one, other = space[:, None], space[None]
+    distance = np.linalg.norm(one - other, axis=-1) if between is None else between(one, other)
+    return np.argsort(distance, axis=axis)
+
+
+def _absolute(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one - other).sum(axis=-1)
+
+
+def _turned(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return -(one * other).sum(axis=-1) / np.linalg.norm(one, axis=-1) / np.linalg.norm(other, axis=-1)
+
+
+def _shares(near: np.ndarray, near_in_plane: np.ndarray) -> np.ndarray:
+    """The share of a row that is in the same row of the other, row by row."""
+    shared = [len(np.intersect1d(one, other)) for one, other in zip(near, near_in_plane, strict=True)]
+    return np.array(shared) / near.shape[1]
