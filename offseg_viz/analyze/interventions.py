@@ -43,7 +43,7 @@ def intervene(
     *,
     class_strength: float = 1.0,
     feature_strength: float = 1.0,
-    class_offset: xr.DataArray | None = None,
+    class_offset: xr.DataArray | np.ndarray | None = None,
     terms: xr.DataArray | None = None,
 ) -> xr.DataArray:
     """Logits with ``W + class_strength dW`` and ``E + feature_strength dE``, dims (cls, y, x), without unit.
@@ -59,8 +59,9 @@ def intervene(
         A record of a model with offset learning.
     class_strength, feature_strength : float
         Factors of dW and dE; negative ones turn the offsets round.
-    class_offset : xarray.DataArray, optional
-        What takes the place of dW, dims as the record's own (cls, channel): that of another image, or a mean.
+    class_offset : xarray.DataArray or array, optional
+        What takes the place of dW, dims as the record's own (cls, channel): that of another image, or a mean. Of an
+        array without dims the shape is all that can be checked.
     terms : xarray.DataArray, optional
         ``score_terms(record)``, where several strengths are tried on one record: with it a strength costs a weighted
         sum of the four terms, ``E W + s E dW + t dE W + s t dE dW``, and no product of matrices.
@@ -194,9 +195,18 @@ def _combined(record: xr.Dataset, terms: xr.DataArray, class_strength: float, fe
     return terms[0].drop_vars("term").copy(data=(weights @ terms.values.reshape(4, -1)).reshape(needed[1:]))
 
 
-def _fitting(record: xr.Dataset, class_offset: xr.DataArray) -> tuple[tuple[str, ...], np.ndarray]:
+def _fitting(record: xr.Dataset, class_offset: xr.DataArray | np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Class offsets of elsewhere as a variable of `record`."""
     own = record["class_offset"]
+    if not isinstance(class_offset, xr.DataArray):
+        values = np.asarray(class_offset)
+        if values.shape != own.shape or not np.issubdtype(values.dtype, np.number):
+            found = f"a class offset of shape {values.shape} and type {values.dtype}"
+            raise RecordError(
+                f"found {found}, needed numbers of shape {own.shape} ({', '.join(own.dims)}), or a DataArray such as "
+                "record.class_offset.copy(data=...)"
+            )
+        return own.dims, values
     if class_offset.dims != own.dims or class_offset.shape != own.shape:
         found = f"a class offset of dims {class_offset.dims} and shape {class_offset.shape}"
         raise RecordError(f"found {found}, needed {own.dims} and {own.shape}; take one of the same model")

@@ -46,6 +46,10 @@ def final_classifier(model: nn.Module, path: str | None = None) -> tuple[str, nn
     """
     if not isinstance(model, nn.Module):
         raise ModelError(f"needed a torch model (nn.Module), found {type(model).__name__}")
+    if not isinstance(path, str | None):
+        raise ModelError(
+            f"the classifier is named by its path, a text as in model.named_modules(); found {type(path).__name__}"
+        )
     return _found(model) if path is None else _named(model, path)
 
 

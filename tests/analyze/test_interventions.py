@@ -212,6 +212,17 @@ def test_class_offsets_of_another_image(records):
     assert predicted.values.ravel().tolist() == slow_prediction(records[0], w, moved)
 
 
+def test_class_offsets_as_an_array(records):
+    other = records[1]["class_offset"]
+    for given in (other.values, other.values.tolist(), torch.from_numpy(other.values)):
+        xr.testing.assert_allclose(
+            intervene(records[0], class_offset=given), intervene(records[0], class_offset=other), atol=1e-5
+        )
+    for given in (other.values.T, other.values[0], other.values[None], 0.5, other.values.astype(str)):
+        with pytest.raises(RecordError, match=r"needed numbers of shape \(3, 11\) \(cls, channel\).*copy\(data="):
+            intervene(records[0], class_offset=given)
+
+
 def test_refused_interventions(records, per_pixel_record, make_record):
     record, terms = records[0], score_terms(records[0])
     with pytest.raises(RecordError, match="'nano' has no offsets"):

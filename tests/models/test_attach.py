@@ -537,6 +537,7 @@ def test_it_says_why_none_is_found(model, message):
     [
         ("decode_head.clasifier", r"no module 'decode_head.clasifier'; nearest: 'decode_head.classifier'"),
         ("classifier", r"no module 'classifier'; nearest: .*'decode_head.classifier'"),
+        (nn.Conv2d(3, 4, 1), "named by its path, a text .* found Conv2d"),
         ("xyz", r"no module 'xyz'; model.named_modules\(\) lists them"),
         ("decode_head", r"'decode_head' is a SegformerDecodeHead; needed.*inside it are .*'decode_head.classifier'"),
         ("decode_head.batch_norm", r"is a BatchNorm2d; needed a 1x1 convolution \(stride 1, no padding, one group\)"),
