@@ -54,19 +54,21 @@ lab: setup
 	@$(PY) -m jupyterlab --ip=127.0.0.1 --ServerApp.port_retries=50 --ServerApp.root_dir="$(CURDIR)" \
 	  --LabApp.default_url="/lab/tree/$(NOTEBOOK)" $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# Notebooks run two at a time, a thread each: by nbval, where they can reach no network and leave no file behind, and in
-# a browser.
-IN_A_BROWSER = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --maxschedchunk=1 tests/test_notebooks_browser.py
+# Notebooks run two at a time, a thread each: by nbval, where they can reach no network and leave no file behind, their
+# student versions with nothing filled in, and in a browser.
+TWO_AT_A_TIME = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --maxschedchunk=1
+IN_A_BROWSER = tests/test_notebooks_browser.py
+STUDENTS = tests/test_student_notebooks.py
 test: setup
-	$(PY) -m pytest tests --ignore=tests/test_notebooks_browser.py
+	$(PY) -m pytest tests --ignore=$(IN_A_BROWSER) --ignore=$(STUDENTS)
 	OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
 	  $(PY) -m pytest -p offseg_viz.nbval_rules --nbval --nbval-current-env -n 2 --dist loadscope \
 	  --ignore=notebooks/exercises notebooks
-	$(IN_A_BROWSER)
+	$(TWO_AT_A_TIME) $(STUDENTS) $(IN_A_BROWSER)
 
 # Every notebook in a real JupyterLab and browser, from top to bottom; screenshots of its widgets in build/screenshots.
 notebooks-browser: setup
-	$(IN_A_BROWSER)
+	$(TWO_AT_A_TIME) $(IN_A_BROWSER)
 
 # The student versions follow from the notebooks: make notebooks, make exercises.
 exercises: setup

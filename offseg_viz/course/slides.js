@@ -9,6 +9,10 @@ function fit(slide) {
   for (let size = 26; size > 15 && body.scrollHeight > body.clientHeight + 1; size -= 1) {
     slide.style.fontSize = `${size - 1}px`;
   }
+  for (const pre of slide.querySelectorAll("pre")) {
+    const size = parseFloat(getComputedStyle(pre).fontSize);
+    if (pre.scrollWidth > pre.clientWidth) pre.style.fontSize = `${Math.floor(size * pre.clientWidth / pre.scrollWidth)}px`;
+  }
 }
 
 function show(number, seen) {

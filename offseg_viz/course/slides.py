@@ -17,6 +17,9 @@ TITLE = "Offset learning: aligning features and classes in segmentation"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 _LONGEST_TEXT, _LONGEST_BEGINNING = 14, 600
 """Lines that are shown of what a cell printed; letters of the text of a heading."""
+_CAVEAT = re.compile(r"^\*\*(What this does not show)\.?\*\*\s*", re.M)
+_ROOM, _ROOM_BESIDE_FIGURES, _LETTERS_A_LINE = 1000, 620, 50
+"""Letters on a slide, on one with figures, and how many a printed line counts as."""
 _WIDE = 1.75
 """Figures narrower than this many times their height stand beside their text, wider ones below it."""
 _PLAIN_POWER = re.compile(r"(?<=[\w)])\^(T|\+|-1)(?!\w)")
@@ -28,11 +31,16 @@ def deck_html(notebooks: Mapping[str, dict], *, title: str = TITLE) -> str:
     """One self-contained HTML page with a slide after the other, of cells that say they are slides.
 
     A cell whose metadata has ``slideshow.slide_type`` "slide" begins a slide, and one with "fragment" joins it, shown
-    at the next key; of markdown cells the text is taken, of code cells the figures and what they printed. Of a notebook
-    without such cells the first figure below every ``##`` heading becomes a slide, with the text before it, and so do
-    every guess, every heading with a formula on lines of its own, and the recap. Arrow keys, a page number, all slides
-    below each other without JavaScript, and a slide a page when printed. Everything from a notebook is escaped; HTML in
-    its text is shown as text.
+    at the next key; of markdown cells the text is taken, of code cells what they printed and the figures. Text before
+    a heading in the same cell joins the slide before, or follows with its figures once more where that slide is full.
+
+    Of a notebook without such cells the first figure below every ``##`` heading becomes a slide, with the text before
+    it and what was printed with it, and so do every guess, what is printed later below the heading of a guess or a
+    figure, every heading with a formula on lines of its own, and the recap.
+
+    *What this does not show* has a slide of its own. Arrow keys, a page number, all slides below each other without
+    JavaScript, and a slide a page when printed. Everything from a notebook is escaped; HTML in its text is shown as
+    text.
 
     Parameters
     ----------
@@ -119,23 +127,42 @@ def _told(cells: list[dict]) -> Iterator[list[tuple[bool, str]]]:
             if kind in ("slide", "subslide") and slide:
                 yield slide
                 slide = []
-            if html:
-                slide.append((kind == "fragment" and bool(slide), html))
+            elif kind == "reading" and _is_full(slide, html):
+                yield slide  # and once more what is read: the figures, or else the numbers
+                read = [html for _, html in slide if "<figure" in html] or [
+                    html for _, html in slide if "<pre>" in html
+                ]
+                slide, kind = [(False, html) for html in read], "slide"
+            slide.append((kind not in ("slide", "subslide") and bool(slide), html))
     if slide:
         yield slide
 
 
 def _pieces(cell: dict) -> Iterator[tuple[str, str]]:
-    """Kind and HTML of a cell; text before the heading of a slide belongs to the one before."""
+    """Kind and HTML of a cell; text before the heading of a slide is the reading of the slide before."""
     kind = _kind(cell)
-    if kind in ("slide", "subslide") and cell["cell_type"] == "markdown":
+    if kind and cell["cell_type"] == "markdown":
         before, heading = _split_at_heading(text_of(cell))
-        if before and heading:
-            yield "fragment", _text_html(before)
-            yield kind, _text_html(heading)
-            return
-    if kind:
-        yield kind, _shown(cell)
+        if before and (heading or kind == "fragment"):
+            yield "reading", _text_html(before)
+        elif before:
+            yield kind, _text_html(before)
+        if heading and (kind != "fragment" or not before):
+            for text in _without_caveat(heading):
+                yield kind, _text_html(text)
+    elif kind:
+        for html in _shown(cell):
+            yield kind, html
+            kind = "fragment"
+
+
+def _is_full(slide: list[tuple[bool, str]], reading: str) -> bool:
+    """Whether a slide has no room for one more text, in letters that can be read from the last row."""
+    parts = [*(html for _, html in slide), reading]
+    letters = sum(len(re.sub("<[^>]*>", "", html)) for html in parts if "<pre>" not in html)
+    lines = sum(html.count("\n") + 1 for html in parts if "<pre>" in html)
+    most = _ROOM_BESIDE_FIGURES if any("<figure" in html for html in parts) else _ROOM
+    return bool(slide) and letters + _LETTERS_A_LINE * lines > most
 
 
 def _split_at_heading(text: str) -> tuple[str, str]:
@@ -144,24 +171,36 @@ def _split_at_heading(text: str) -> tuple[str, str]:
     return (text[: starts[-1]].strip(), text[starts[-1] :]) if starts else (text, "")
 
 
+def _without_caveat(text: str) -> list[str]:
+    """A recap without what the page does not show, and that for a slide of its own."""
+    found = _CAVEAT.search(text)
+    return [text[: found.start()], f"## {found[1]}\n\n{text[found.end() :]}"] if found else [text]
+
+
 def _headed(cells: list[dict]) -> Iterator[list[tuple[bool, str]]]:
-    """Slides of a notebook that tells nothing: title, guesses, formulas, first figures and the recap."""
+    """Slides of a notebook that tells nothing: title, guesses and answers, formulas, first figures and the recap."""
     yield [(False, _text_html(text_of(cells[0])))]
-    heading, text, has_figure = "", "", True
+    heading, text, silent, begun, has_figure = "", "", True, False, False
     for cell in cells[1:]:
         if cell["cell_type"] == "markdown":
             found = _split_at_heading(text_of(cell))[1]
             text = found.partition("\n")[2] if found else text_of(cell)
             if found:
-                heading = found.partition("\n")[0]
-                has_figure = heading.startswith(("## Exercise", "## The claims"))
+                heading, begun, has_figure = found.partition("\n")[0], False, False
+                silent = heading.startswith(("## Exercise", "## The claims"))
             if found and (heading.startswith("## Recap") or "$$" in text):
-                yield [(False, _text_html(f"{heading}\n\n{text}"))]
-        elif guess := _guess(cell):
-            yield [(False, _text_html(f"{heading}\n\n{_beginning(text)}")), (True, guess)]
-        elif not has_figure and (figure := next(_figures(cell), None)):
-            yield [(False, _text_html(f"{heading}\n\n{_beginning(text)}")), (True, figure)]
-            has_figure = True
+                yield from ([(False, _text_html(part))] for part in _without_caveat(f"{heading}\n\n{text}"))
+            continue
+        told = (False, _text_html(f"{heading}\n\n{_beginning(text)}"))
+        figure = next(_figures(cell), "")
+        printed = _printed(cell, streams_only=bool(figure))
+        if guess := _guess(cell):
+            yield [told, (True, guess)]
+            begun = True
+        elif not silent and (begun and printed or figure and not has_figure):
+            shown = [printed] + [figure] * (not has_figure)
+            yield [told, *((True, html) for html in shown if html)]
+            begun, has_figure = True, has_figure or bool(figure)
 
 
 def _beginning(text: str) -> str:
@@ -174,14 +213,12 @@ def _beginning(text: str) -> str:
     return "\n\n".join(kept)
 
 
-def _shown(cell: dict) -> str:
-    """HTML of a cell: text of markdown; figures of code, or else what it printed."""
-    if cell["cell_type"] == "markdown":
-        return _text_html(text_of(cell))
+def _shown(cell: dict) -> list[str]:
+    """HTML of a code cell: what it printed, and its figures; without a figure, what the last line gave."""
     if cell["cell_type"] != "code":
-        return ""
+        return []
     figures = "".join(_figures(cell))
-    return _printed(cell, streams_only=bool(figures)) + figures
+    return [html for html in (_printed(cell, streams_only=bool(figures)), figures) if html]
 
 
 def _text_html(text: str) -> str:
@@ -212,8 +249,9 @@ def _printed(cell: dict, *, streams_only: bool) -> str:
     if not lines:
         return ""
     if lines[0].startswith("Guess: "):
-        choices = "".join(f"<li>{escape(line.strip()[4:])}</li>" for line in lines[1:])
-        return f'<div class="guess"><p>{escape(lines[0][7:])}</p><ul>{choices}</ul></div>'
+        question, *choices = (re.sub("`([^`]+)`", r"<code>\1</code>", escape(line)) for line in lines)
+        items = "".join(f"<li>{choice.strip()[4:]}</li>" for choice in choices)
+        return f'<div class="guess"><p>{question[7:]}</p><ul>{items}</ul></div>'
     shown = lines[:_LONGEST_TEXT] + ["…"] * (len(lines) > _LONGEST_TEXT)
     return f"<pre>{escape(chr(10).join(shown))}</pre>"
 

@@ -130,7 +130,7 @@ def plot_panels(
         height, width = grid.picture_size(next(iter(panels.values())), over)
         inches = 3.4 if columns > 1 else 4.6
         per_row = 3 * columns
-        size = (columns * (inches + 0.4), rows * (inches * height / width + 0.35) + 0.2 * -(-len(legend) // per_row))
+        size = (columns * (inches + 0.4), rows * (inches * height / width + 0.5) + 0.25 * -(-len(legend) // per_row))
         figure = StaticFigure("\n".join(lines), figsize=size)
         places = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes in places[len(panels) :]:

@@ -39,6 +39,11 @@ def solved(e, m, cutoff=CUTOFF, ridge=0.0):
     return m @ e @ np.linalg.pinv(e.T @ e + ridge * np.eye(e.shape[1]), rcond=cutoff, hermitian=True)
 
 
+def with_holes(rows, m):
+    """NaN in the rows of classes that are absent, as 0 / 0 gives."""
+    return np.where(m.any(axis=1)[:, None], rows, np.nan)
+
+
 def refused(verdict, diagnosis):
     """It is told why, and the praise not with it."""
     assert not verdict and re.search(diagnosis, verdict.text), verdict.text
@@ -58,7 +63,8 @@ def test_normal_equations():
         (lambda e, m: ..., "still empty"),
         (lambda e, m: solved(e, m).T, r"\(64, 5\), needed \(5, 64\): it is transposed"),
         (lambda e, m: m @ e, "the inverse of E.T E is missing"),
-        (lambda e, m: m @ e / m.sum(1, keepdims=True).clip(1), "mean features of the classes"),
+        (lambda e, m: m @ e / m.sum(1, keepdims=True).clip(1), "means of the features of each class"),
+        (lambda e, m: with_holes(m @ e / m.sum(1, keepdims=True).clip(1), m), "means of the features of each class"),
         (lambda e, m: m @ e @ (e.T @ e), "where its inverse is needed"),
         (lambda e, m: ideal_class_embedding(image()).values, "rows of absent classes are NaN"),
         (lambda e, m: solved(e, m) @ e.T, "these are scores"),
@@ -72,14 +78,24 @@ def test_wrong_normal_equations(answer, diagnosis):
     refused(check_normal_equations(answer(*matrices()), image()), diagnosis)
 
 
+def scores():
+    e, m = matrices()
+    return solved(e, m) @ e.T
+
+
+def learned():
+    return image().class_embedding.values @ matrices()[0].T
+
+
 def test_a_class_that_is_absent():
-    verdict = check_absent_class(np.zeros(64), 0, image(), cls=ABSENT)
-    assert verdict and "0 wins" in verdict.text
+    largest = scores().max(0).mean()
+    for winner in (largest, np.float32(largest), round(float(largest), 3)):
+        verdict = check_absent_class(np.zeros(64), 0, winner, image(), cls=ABSENT)
+        assert verdict and "0 wins" in verdict.text
 
 
 def learned_wins():
-    e, _ = matrices()
-    return int(((image().class_embedding.values @ e.T).argmax(0) == 2).sum())
+    return int((learned().argmax(0) == 2).sum())
 
 
 @pytest.mark.parametrize(
@@ -94,16 +110,38 @@ def learned_wins():
         (lambda: np.ones(64), 0, "row has the right shape but not the right values"),
         (lambda: np.zeros(64), learned_wins, "by the learned scores"),
         (lambda: np.zeros(64), lambda: matrices()[1].shape[1], "does not win|first NaN|score is zero"),
-        (lambda: np.zeros(64), 17, "wins has the right shape but not the right values"),
+        (lambda: np.zeros(64), 17, "wins is not the right number"),
     ],
 )
 def test_wrong_answers_about_an_absent_class(row, wins, diagnosis):
     assert 0 < learned_wins() < matrices()[1].shape[1]
-    refused(check_absent_class(row(), wins() if callable(wins) else wins, image(), cls=ABSENT), diagnosis)
+    wins = wins() if callable(wins) else wins
+    refused(check_absent_class(row(), wins, scores().max(0).mean(), image(), cls=ABSENT), diagnosis)
+
+
+@pytest.mark.parametrize(
+    ("winner", "diagnosis"),
+    [
+        (lambda: ..., "winner is still empty"),
+        (lambda: learned().max(0).mean(), "by the learned scores"),
+        (lambda: scores().max(), "the largest score of all pixels"),
+        (lambda: scores().max(1).mean(), "the mean over the classes"),
+        (lambda: scores().mean(), "the mean of all scores"),
+        (lambda: scores()[matrices()[1] > 0].mean(), "score of the class in the label"),
+        (lambda: scores().max(0).sum(), "a sum over the pixels"),
+        (lambda: np.median(scores().max(0)), "the median"),
+        (lambda: scores().max(0), "needed a single number"),
+        (lambda: 0.0, "winner is not the right number"),
+    ],
+)
+def test_wrong_scores_of_the_winner(winner, diagnosis):
+    verdict = check_absent_class(np.zeros(64), 0, winner(), image(), cls=ABSENT)
+    refused(verdict, diagnosis)
+    assert f"{scores().max(0).mean():.2f}" not in verdict.text
 
 
 def test_a_class_that_occurs_is_refused():
-    refused(check_absent_class(np.zeros(64), 0, image(), cls="road"), "road does occur")
+    refused(check_absent_class(np.zeros(64), 0, 0.5, image(), cls="road"), "road does occur")
 
 
 def stack(seed=0):
@@ -128,6 +166,34 @@ def own_and_other(vectors, *, cosine=True, own_itself=False, other_itself=False,
                     if (k != n or all_classes) and ((i == j) if inside else (i != j or other_itself)):
                         other.append(one @ two)
     return np.nanmean(own), np.nanmean(other)
+
+
+def cosines_of(vectors, axis=2):
+    """All cosines (images, images, K, K), and the masks of different images and of the same class."""
+    with_length = vectors / np.sqrt((vectors**2).sum(axis=axis, keepdims=True))
+    cosines = np.einsum("ikc,jlc->ijkl", with_length, with_length)
+    first, second, one, two = np.indices(cosines.shape)
+    return cosines, first != second, one == two
+
+
+def by_pairs_of_images(vectors, axes=(2, 3)):
+    cosines, different, same = cosines_of(vectors)
+    return tuple(
+        np.nanmean(np.nanmean(np.where(different & kept, cosines, np.nan), axis=axes)) for kept in (same, ~same)
+    )
+
+
+def absent_as_zero(vectors):
+    cosines, different, same = cosines_of(vectors)
+    return tuple(np.nan_to_num(cosines)[different & kept].mean() for kept in (same, ~same))
+
+
+def other_lengths(axis):
+    def function(vectors):
+        cosines, different, same = cosines_of(vectors, axis)
+        return tuple(np.nanmean(cosines[different & kept]) for kept in (same, ~same))
+
+    return function
 
 
 def test_own_and_other_class():
@@ -159,8 +225,18 @@ def other_way(**options):
         (other_way(cosine=False), "means of inner products"),
         (other_way(inside=True), "within one image"),
         (lambda s: (0.9, 0.8), "not the right values"),
+        (by_pairs_of_images, "every pair of images counts the same"),
+        (lambda s: by_pairs_of_images(s, axes=(0, 1)), "every class counts the same"),
+        (lambda s: (by_pairs_of_images(s)[0], own_and_other(s)[1]), "own: every pair of images counts the same"),
+        (absent_as_zero, "absent classes count here"),
+        (other_lengths((1, 2)), "along another axis.* .classes and channels"),
+        (other_lengths(1), "along another axis.* .classes."),
+        (lambda s: tuple(cosines_of(s)[0].mean() for _ in "ab"), "leave out classes"),
+        (lambda s: own_and_other(stack()), "must use its argument"),
+        (lambda s: own_and_other(s) if len(s) == 4 else s[99], "raises IndexError"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
 def test_wrong_functions_of_own_and_other(function, diagnosis):
     refused(check_own_and_other(function, stack()), diagnosis)
 
@@ -169,7 +245,8 @@ def test_the_stack_of_the_student_is_left_as_it_is():
     mine = stack()
 
     def function(vectors):
+        found = own_and_other(vectors)
         vectors[:] = 0
-        return own_and_other(mine)
+        return found
 
     assert check_own_and_other(function, mine) and np.nanmax(np.abs(mine)) > 0

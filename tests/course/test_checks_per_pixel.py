@@ -29,6 +29,12 @@ def unit(vectors, axis=-1):
     return vectors / np.linalg.norm(vectors, axis=axis, keepdims=True)
 
 
+def nearest():
+    """The right answer for the image, whatever is asked."""
+    grid, w, _ = matrices()
+    return (grid.reshape(-1, 64) @ unit(w).T).argmax(1)
+
+
 def refused(verdict, diagnosis, *secrets):
     """It is told why, and neither the praise nor the answer with it."""
     assert not verdict and re.search(diagnosis, verdict.text), verdict.text
@@ -40,7 +46,7 @@ def test_the_scores_of_a_pixel():
     grid, w, _ = matrices()
     for answer in (w @ grid[Y, X], (grid[Y, X] @ w.T).tolist(), image().class_embedding @ image().feature[Y, X]):
         verdict = check_pixel_scores(answer, image(), y=Y, x=X)
-        assert verdict and "no other pixel" in verdict.text
+        assert verdict and "no other pixel's feature" in verdict.text
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,12 @@ def test_the_scores_of_a_pixel():
         (lambda e, w, b: w * e[Y, X], r"found shape \(5, 64\).*sum over the channels"),
         (lambda e, w, b: (w * e[Y, X]).mean(1), "did not sum over channels"),
         (lambda e, w, b: (w @ e[Y, X]).max(), r"has shape \(\), needed \(5,\)"),
+        (
+            lambda e, w, b: w @ e.reshape(-1, 64)[Y * 64 + X],
+            "a row of the grid has 32 cells; 64 is the number of channels",
+        ),
+        (lambda e, w, b: w @ e.reshape(-1, 64)[Y * e.shape[0] + X], "a row of the grid has 32 cells, not 24"),
+        (lambda e, w, b: w @ e.reshape(-1, 64)[X * e.shape[0] + Y], "runs along the rows, not down"),
         (lambda e, w, b: w @ e[Y, X + 1], "not the right values"),
     ],
 )
@@ -94,14 +106,17 @@ def test_wrong_changes_of_a_score(change, diagnosis):
     ("changed", "diagnosis"),
     [
         (lambda e, w, b: ..., "changed_pixels is still empty"),
-        (lambda e, w, b: e.shape[0] * e.shape[1], "keep their class"),
+        (lambda e, w, b: e.shape[0] * e.shape[1], "is all pixels: it counts those whose score changes"),
+        (lambda e, w, b: e.shape[0] * e.shape[1] * len(w), "counts scores that change"),
+        (lambda e, w, b: np.zeros(e.shape[:2], dtype=bool), "says which pixels change: count them"),
+        (lambda e, w, b: (e @ VECTOR).ravel() != 0, "says which pixels change: count them"),
         (
             lambda e, w, b: (((e + VECTOR) @ w.T + b).argmax(-1) != (e @ w.T + b).argmax(-1)).sum(),
             "added to every feature",
         ),
         (lambda e, w, b: ((e @ w.T).argmax(-1) != (e @ w.T + b).argmax(-1)).sum(), "leaves the bias out"),
         (lambda e, w, b: 1.0, "needed their number"),
-        (lambda e, w, b: 5, "not the right values"),
+        (lambda e, w, b: 5, "not the right number"),
     ],
 )
 def test_wrong_numbers_of_changed_pixels(changed, diagnosis):
@@ -129,11 +144,24 @@ def test_nearest_by_cosine():
         (lambda e, w: (e @ w.T).argmax(1), "lack the length of W"),
         (lambda e, w: (unit(e) @ w.T).argmax(1), "lack the length of W"),
         (lambda e, w: (e @ unit(w).T).argmin(1), "smallest cosine"),
-        (lambda e, w: (unit(e) @ unit(w).T).max(1), "largest cosines; needed the number"),
+        (lambda e, w: (unit(e) @ unit(w).T).max(1), "max gives the largest value, argmax where"),
+        (lambda e, w: (e @ unit(w).T).max(1), "max gives the largest value, argmax where"),
+        (lambda e, w: image().cls.values[(e @ unit(w).T).argmax(1)], "names of classes; needed their numbers"),
+        (lambda e, w: [str(n) for n in image().cls.values[(e @ unit(w).T).argmax(1)]], "names of classes"),
+        (lambda e, w: (e @ unit(w).T + matrices()[2]).argmax(1), "bias is added after the division"),
+        (lambda e, w: (unit(e) @ unit(w).T + matrices()[2]).argmax(1), "bias is added to the cosines"),
+        (lambda e, w: (e @ w.T + matrices()[2]).argmax(1), "bias is added to the inner products"),
+        (lambda e, w: (e @ unit(w, axis=0).T).argmax(1), "axis 0.*here that of W"),
+        (lambda e, w: (e @ unit(w - w.mean(0)).T).argmax(1), "the mean row was subtracted"),
+        (lambda e, w: ((e[:, None] - w) ** 2).sum(-1).argmin(1), "the nearest by distance"),
+        (lambda e, w: nearest(), "must use its two arguments"),
+        (lambda e, w: (e @ unit(matrices()[1]).T).argmax(1), "must use its two arguments"),
+        (lambda e, w: e @ w if len(e) < len(nearest()) else nearest(), "raises ValueError"),
         (lambda e, w: unit(e) @ unit(w).T, "one value a pixel and class"),
         (lambda e, w: (unit(e) @ unit(w).T).argmax(0), "arg max over pixels"),
         (lambda e, w: (e @ (w / (w**2).sum(1, keepdims=True)).T).argmax(1), "squared length"),
-        (lambda e, w: np.zeros(len(e)), "not the right values"),
+        (lambda e, w: np.zeros(len(e)), "every pixel gets class 0"),
+        (lambda e, w: np.full(len(e), 2), "not the right values"),
     ],
 )
 def test_wrong_functions_of_the_nearest(function, diagnosis):

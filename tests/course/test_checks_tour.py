@@ -38,7 +38,7 @@ def test_the_score(records):
         (lambda e, de, w, dw: e @ w + de @ dw, "add first, then multiply"),
         (lambda e, de, w, dw: _cosine(e + de, w + dw), "cosine similarity"),
         (lambda e, de, w, dw: (e + de) * (w + dw), r"shape \(64,\)"),
-        (lambda e, de, w, dw: 0.0, "not the right values"),
+        (lambda e, de, w, dw: 0.0, "not the right number"),
     ],
 )
 def test_a_wrong_score(records, answer, diagnosis):
@@ -50,6 +50,7 @@ def test_a_score_of_another_kind_or_place(records):
     record = records[0]
     assert "this is the logit" in check_score(ov.logits(record).sel(cls="sky").isel(y=3, x=4), record).text
     assert "row and column" in check_score(ov.scores(record).sel(cls="sky").isel(y=4, x=3), record).text
+    assert "counted from 0" in check_score(ov.scores(record).sel(cls="sky").isel(y=2, x=3), record).text
 
 
 def _cosine(a, b):
@@ -68,8 +69,27 @@ def mean_move(records, cls):
 
 def test_the_mean_move(records):
     verdict = check_mean_move(mean_move, records)
-    assert verdict and re.fullmatch(r"road 0\.\d\d, trunk 0\.\d\d, lane marking 0\.\d\d: the two .*", verdict.text)
+    told = ", ".join(rf"{cls} 0\.\d\d" for cls in ("road", "pole", "trunk", "lane marking"))
+    assert verdict and re.fullmatch(f"{told}: the three thin things .*", verdict.text)
     assert check_mean_move(mean_move, iter(records))
+    assert check_mean_move(in_xarray, records)
+
+
+def in_xarray(records, cls):
+    moves = []
+    for record in records:
+        own = record.label == list(record.cls.values).index(cls)
+        moves.append(ov.offset_magnitude(record, "feature", relative=True).where(own).values.ravel())
+    return np.nanmean(np.concatenate(moves))
+
+
+def by_label(records, cls, function):
+    """`function` of |dE|, |E| and the mask of the class, of all cells of all records."""
+    number = list(records[0].cls.values).index(cls)
+    lengths = [ov.offset_magnitude(record, "feature").values.ravel() for record in records]
+    of_feature = [np.linalg.norm(record.feature.values, axis=-1).ravel() for record in records]
+    own = [record.label.values.ravel() == number for record in records]
+    return function(*map(np.concatenate, (lengths, of_feature, own)))
 
 
 def failing(records, cls):
@@ -89,10 +109,31 @@ def failing(records, cls):
         (lambda r, cls: np.concatenate(moves(r, cls, chosen=ov.prediction)).mean(), "by the prediction"),
         (lambda r, cls: moves(r, cls)[0].mean(), "the first image alone"),
         (lambda r, cls: np.concatenate(moves(r, cls)), r"shape \("),
-        (lambda r, cls: mean_move(r, "road"), r"mean_move\(records, 'trunk'\) has the right shape"),
+        (
+            lambda r, cls: mean_move(r, "road"),
+            r"mean_move\(records, 'pole'\)|what holds for road: does the function use",
+        ),
+        (lambda r, cls: np.mean([m.mean() if m.size else np.nan for m in moves(r, cls)]), "image without the class"),
+        (lambda r, cls: np.float64(np.nan), "a label compared with a name"),
+        (lambda r, cls: by_label(r, cls, lambda d, e, own: (d / e * own).mean()), "other classes are counted as 0"),
+        (lambda r, cls: by_label(r, cls, lambda d, e, own: d[own].sum() / e[own].sum()), "divide in every cell first"),
+        (lambda r, cls: by_label(r, cls, lambda d, e, own: np.median((d / e)[own])), "the median"),
+        (lambda r, cls: by_label(r, cls, lambda d, e, own: (d / e)[~own].mean()), "the cells that are not road"),
+        (lambda r, cls: by_label(r, cls, lambda d, e, own: (d / e)[own].sum()), "the sum over the cells"),
+        (lambda r, cls: 0.0, "is not the right number"),
     ],
 )
 def test_a_wrong_mean_move(records, answer, diagnosis):
     verdict = check_mean_move(answer, records)
     assert not verdict and re.search(diagnosis, verdict.text)
     assert "thin" not in verdict.text and not re.search(r"0\.\d\d", verdict.text)
+
+
+def test_a_function_that_ignores_its_records(records):
+    verdict = check_mean_move(lambda _, cls: mean_move(records, cls), records)
+    assert not verdict and "use the argument" in verdict.text and not re.search(r"0\.\d\d", verdict.text)
+
+    def stopping(some, cls):
+        return mean_move(some, cls) if len(some) == len(records) else failing(some, cls)
+
+    assert "stopped with KeyError" in check_mean_move(stopping, records).text

@@ -73,16 +73,24 @@ def test_cells_that_say_so_become_slides():
         markdown("not shown"),
         markdown("*Read the figure.* Blue.\n\n## Three\n\nText.", "slide"),
         code(
-            {"output_type": "execute_result", "data": {"text/plain": "Guess: a or b?\n  ( ) a\n  ( ) b"}},
+            {"output_type": "execute_result", "data": {"text/plain": "Guess: `a` or b?\n  ( ) a\n  ( ) b"}},
             kind="fragment",
         ),
+        markdown("The end of three.\n\n## Untold", "fragment"),
     )
     opening, one, two, three = sections(html)
     assert "A deck" in opening and "<li>00 · One</li>" in opening and "2508.08811" in opening and "1 / 4" in opening
     assert '<section class="first">' in one and "<h1>00 · One</h1>" in one and "waits" not in one
-    assert "<h2>Two</h2>" in two and '<div class="part waits"><pre>42 %</pre><figure>' in two
+    assert "<h2>Two</h2>" in two and '<div class="part waits"><pre>42 %</pre></div>' in two
+    assert '<div class="part waits"><figure>' in two and two.index("42 %") < two.index("<figure")
     assert "<em>Read the figure.</em> Blue." in two and "<h2>Three</h2>" not in two
-    assert "<h2>Three</h2>" in three and "<li>a</li><li>b</li>" in three and "a or b?" in three and "4 / 4" in three
+    assert (
+        "<h2>Three</h2>" in three
+        and "<li>a</li><li>b</li>" in three
+        and "<code>a</code> or b?" in three
+        and "4 / 4" in three
+    )
+    assert "The end of three" in three and "Untold" not in html
     assert "not shown" not in html and "secret" not in html
 
 
@@ -105,6 +113,45 @@ def test_a_notebook_that_says_nothing_gives_its_headings_with_figures():
     assert "<h2>With</h2>" in guess and "First." in guess and "long" not in guess and "Read." not in guess
     assert "<h2>With</h2>" in figure and "Now look." in figure and 'alt="the first"' in figure
     assert "the second" not in html and "of an exercise" not in html and "<li>one</li>" in recap
+
+
+def test_what_is_read_in_a_figure_follows_with_it_where_its_slide_is_full():
+    reading = markdown("*Read the figure.* " + "long " * 100 + "\n\n## Next\n\nText.", "slide")
+    cells = markdown("## One\n\n" + "long " * 60, "slide"), code(said("42 %\n"), shown(), kind="fragment"), reading
+    _, one, read, following = sections(deck(*cells))
+    assert "42 %" in one and "Read" not in one and "<h2>Next</h2>" in following
+    assert "42 %" not in read and "<figure" in read and "Read the figure" in read and "waits" not in read
+    numbers = code(said("42 %\n" * 20), kind="fragment")
+    _, one, read, following = sections(deck(cells[0], numbers, markdown(reading["source"], "slide")))
+    assert "Read" not in one and "42 %" in read and "<h2>One</h2>" not in read
+
+
+def test_what_a_page_does_not_show_has_a_slide_of_its_own():
+    recap = "## Recap\n\n- one\n\n**What this does not show.** That it helps."
+    for cells in ([markdown("# x"), markdown(recap)], [markdown("# x", "slide"), markdown(recap, "slide")]):
+        _, _, one, caveat = sections(deck(*cells))
+        assert "<li>one</li>" in one and "helps" not in one
+        assert "<h2>What this does not show</h2>" in caveat and "<p>That it helps.</p>" in caveat
+
+
+def test_an_untold_notebook_shows_what_answers_its_guesses():
+    guess = {"output_type": "execute_result", "data": {"text/plain": "Guess: a?\n  ( ) a\n  ( ) b"}}
+    _, _, asked, answer, table = sections(
+        deck(
+            markdown("# x"),
+            markdown("## y"),
+            code(said("before")),
+            code(guess),
+            markdown("Now look."),
+            code(said("answer"), shown("a figure")),
+            markdown("And count."),
+            code(said("table")),
+            markdown("## Exercise 1"),
+            code(said("of an exercise")),
+        )
+    )
+    assert "a?" in asked and "Now look." in answer and "answer" in answer and 'alt="a figure"' in answer
+    assert "And count." in table and "<pre>table</pre>" in table
 
 
 def test_narrow_figures_stand_beside_their_text():
@@ -243,6 +290,27 @@ def test_every_slide_has_room_for_its_text_and_its_figure(page):
         """[...document.querySelectorAll("figure")].filter((f) => f.offsetWidth < 300 || f.offsetHeight < 200).length"""
     )
     assert small == 0
+
+
+def test_text_can_be_read_from_the_last_row(page):
+    too_wide = "[...document.querySelectorAll('pre')].filter((pre) => pre.scrollWidth > pre.clientWidth).length"
+    assert page.evaluate(too_wide) == 0
+    sizes = page.evaluate(
+        """[...document.querySelectorAll("section .text, section pre")]
+           .map((e) => [parseFloat(getComputedStyle(e).fontSize), e.innerText.slice(0, 60)])"""
+    )
+    assert [size for size in sizes if size[0] < 15] == [], "shorten these texts or lines"
+
+
+def test_guesses_are_answered():
+    """After every guess of 01 and 02 the deck shows something that was computed, before it asks again."""
+    paths = [path for path in sorted(NOTEBOOKS.glob("*.ipynb")) if path.name[:2] in ("01", "02")]
+    html = deck_html({path.name: read_notebook(path) for path in paths})
+    questions = html.split('<div class="guess">')[1:]
+    assert len(questions) == 4
+    for following, answer in zip(questions, ("same numbers, shuffled alike: True", "0.23", "W* of other side", "0.14")):
+        printed = re.search("<pre>.*?</pre>", following, re.S)
+        assert printed and answer in printed[0]
 
 
 def test_it_prints_a_slide_a_page(page):
