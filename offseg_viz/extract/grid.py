@@ -35,7 +35,7 @@ class Grid(NamedTuple):
             np.minimum(centres.astype(int), side - 1)  # the last pixel for a cell whose centre is beyond the edge
             for centres, side in ((self.y, self.height), (self.x, self.width))
         )
-        return label[np.ix_(rows, columns)]
+        return label[rows][:, columns]
 
 
 def _centres(side: int, stride: float) -> np.ndarray:
