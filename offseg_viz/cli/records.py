@@ -32,7 +32,7 @@ def extract(
     root: Root = None,
     split: Split = "val",
     limit: Limit = None,
-    dtype: Annotated[str, typer.Option(help="In which it is stored: float32, or float16 for half of the space of its features.")] = (
+    dtype: Annotated[str, typer.Option(help="Stored as float32, or as float16: features of half the size.")] = (
         "float32"
     ),
     window: Annotated[
