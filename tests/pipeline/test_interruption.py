@@ -24,8 +24,8 @@ STEPS = 40
 
 
 def command(folder, out, *more):
-    words = ["train", "--recipe", "nano/folder", "--root", folder, "--out", out, "--validate-on", "none", "--steps", STEPS]
-    words += ["--crop", "64x96", "--batch-size", 4, "--checkpoint-every", 1, "--workers", 1, *more]
+    words = ["train", "--recipe", "nano/folder", "--root", folder, "--out", out, "--validate-on", "none"]
+    words += ["--steps", STEPS, "--crop", "64x96", "--batch-size", 4, "--checkpoint-every", 1, "--workers", 1, *more]
     return [sys.executable, "-m", "offseg_viz.cli", *map(str, words)]
 
 
