@@ -47,7 +47,7 @@ TIMED = code(
 )
 MAGIC = code(
     "%time sum(range(99))\n%timeit -n 2 -r 2 sum(range(99))",
-    printed("CPU times: user 2.1 ms, sys: 0 ns, total: 2.1 ms\nWall time: 3 s\n"),
+    printed("CPU times: user 2.1 ms, sys: 1e+03 ns, total: 2.1 ms\nWall time: 1min 3s\n"),
     printed("1.1 ns ± 3 ns per loop (mean ± std. dev. of 2 runs, 1,000 loops each)\n"),
 )
 
