@@ -59,6 +59,7 @@ lab: setup
 TWO_AT_A_TIME = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --maxschedchunk=1
 IN_A_BROWSER = tests/test_notebooks_browser.py
 STUDENTS = tests/test_student_notebooks.py
+
 test: setup
 	$(PY) -m pytest tests --ignore=$(IN_A_BROWSER) --ignore=$(STUDENTS)
 	OFFSEG_VIZ_CAMVID= OMP_NUM_THREADS=1 PYTHONPATH=tests/notebook_guard \
