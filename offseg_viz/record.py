@@ -66,7 +66,7 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
     """
     if not isinstance(record, xr.Dataset):
         raise RecordError(f"a record is an xarray.Dataset, found {type(record).__name__}; make one with extract()")
-    known = REQUIRED | OFFSETS | OPTIONAL
+    variables, known = record.variables, REQUIRED | OFFSETS | OPTIONAL
     if "query_class" in record:
         known = {name: tuple("query" if dim == "cls" else dim for dim in dims) for name, dims in known.items()}
         known["query_class"] = ("query", "cls")
@@ -76,7 +76,7 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
         if name not in record.data_vars:
             raise RecordError(f"the record lacks {name!r}; it has {sorted(map(str, record.data_vars))}")
     for name in record.data_vars:
-        variable = record.variables[name]  # quicker than a DataArray
+        variable = variables[name]  # quicker than a DataArray
         if name not in known:
             raise RecordError(f"unknown variable {name!r} in the record; known: {sorted(known)}")
         if variable.dims != known[name]:
@@ -89,7 +89,7 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
     if ("feature_offset" in record) != ("class_offset" in record):
         raise RecordError("a record has both feature_offset and class_offset, or neither; found one of them")
     for coord, dims in {"cls": ("cls",), "color": ("cls",), "y": ("y",), "x": ("x",)}.items():
-        if coord not in record.coords or record.variables[coord].dims != dims:
+        if coord not in variables or variables[coord].dims != dims:
             raise RecordError(f"the record lacks the coordinate {coord!r} along {dims}")
     missing = [name for name in REQUIRED_ATTRS if name not in record.attrs]
     if missing:
@@ -100,10 +100,11 @@ def validate_record(record: xr.Dataset) -> xr.Dataset:
     if "logit_gain" in record and "logit_norm_eps" not in record.attrs:
         raise RecordError("a record with logit_gain needs the attribute logit_norm_eps, the LayerNorm's epsilon")
     if "label" in record:
-        values = np.flatnonzero(np.bincount(record["label"].values.ravel(), minlength=256))  # quicker than np.unique
-        wrong = values[(values >= record.sizes["cls"]) & (values != IGNORE_INDEX)]
+        counts = np.bincount(variables["label"].values.ravel(), minlength=256)
+        values, classes = np.flatnonzero(counts), record.sizes["cls"]  # quicker than np.unique
+        wrong = values[(values >= classes) & (values != IGNORE_INDEX)]
         if wrong.size:
-            needed = f"0 to {record.sizes['cls'] - 1}, or {IGNORE_INDEX} for ignored"
+            needed = f"0 to {classes - 1}, or {IGNORE_INDEX} for ignored"
             raise RecordError(f"label values {wrong.tolist()} are out of range; needed {needed}")
     return record
 

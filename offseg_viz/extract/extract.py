@@ -22,6 +22,7 @@ from offseg_viz.extract.window_record import name_of, window_record
 from offseg_viz.models.final_classifier import final_classifier, is_mask_predictor
 from offseg_viz.models.fingerprint import fingerprint
 from offseg_viz.models.mask_offset_learning import AlignedMaskPredictor
+from offseg_viz.models.memory import keep_freed_memory
 from offseg_viz.record import DTYPES, SCHEMA_VERSION, save_record
 
 Size = tuple[int, int]
@@ -205,6 +206,7 @@ def reading_of(model: nn.Module, classifier: str | None = None, layer: int = -1)
         If no classifier is found or there is none at the path, several may be meant, or `layer` is out of range: -1 for
         everything but Mask2Former, whose decoder predicts several times.
     """
+    keep_freed_memory()  # for the forward passes to come
     path, module = final_classifier(model, classifier)
     if is_mask_predictor(module) or isinstance(module, AlignedMaskPredictor):
         return reading_of_queries(model, path, layer)

@@ -1,6 +1,7 @@
 """Where the cells of a feature grid lie on the image."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,11 @@ class Grid(NamedTuple):
     stride: tuple[float, float]
 
     @property
+    def cells(self) -> dict[str, int]:
+        """How many rows and columns of cells touch the image."""
+        return {"y": _cells(self.height, self.stride[0]), "x": _cells(self.width, self.stride[1])}
+
+    @property
     def y(self) -> np.ndarray:
         """Centres of the rows of cells in pixels, 0.5 for the first pixel; the last may lie beyond the edge."""
         return _centres(self.height, self.stride[0])
@@ -31,16 +37,22 @@ class Grid(NamedTuple):
 
     def label(self, label: np.ndarray) -> np.ndarray:
         """A label map (height, width) on the grid: the class at the centre of each cell."""
-        rows, columns = (
-            np.minimum(centres.astype(int), side - 1)  # the last pixel for a cell whose centre is beyond the edge
-            for centres, side in ((self.y, self.height), (self.x, self.width))
-        )
-        return label[rows][:, columns]
+        return label[_pixels(self.height, self.stride[0])][:, _pixels(self.width, self.stride[1])]
+
+
+@lru_cache(maxsize=16)
+def _pixels(side: int, stride: float) -> np.ndarray:
+    """Which pixel of a side holds the centre of each cell: the last one where that is beyond the edge."""
+    return np.minimum(_centres(side, stride).astype(int), side - 1)
 
 
 def _centres(side: int, stride: float) -> np.ndarray:
+    return (np.arange(_cells(side, stride)) + 0.5) * stride
+
+
+def _cells(side: int, stride: float) -> int:
     # a stride such as 511 / 73 may make 73.00000000000001 cells of its 73
-    return (np.arange(math.ceil(side / stride - 1e-9)) + 0.5) * stride
+    return math.ceil(side / stride - 1e-9)
 
 
 def grid_of_positions(positions: int, height: int, width: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from offseg_viz.data.sample import Sample
 from offseg_viz.errors import DataError, ModelError
 from offseg_viz.models.segmenter import SIDE, Segmenter, normalized
+from offseg_viz.models.submodules import submodules
 from offseg_viz.normalization import IMAGE_MEAN, IMAGE_STD
 
 Preprocess = Callable[[np.ndarray], Tensor]
@@ -30,6 +31,13 @@ def network_input(model: nn.Module, sample: Sample, preprocess: Preprocess | Non
         If `preprocess` returns no tensor (1, C, h, w) of floating-point numbers.
     """
     image = sample.image
+    if preprocess is None and isinstance(model, Segmenter):
+        if min(image.shape[:2]) < SIDE:
+            raise DataError(
+                f"sample {sample.id!r} of {sample.dataset} is {image.shape[0]} high and {image.shape[1]} wide, or its "
+                f"windows are; needed sides of {SIDE} pixels or more: remove it, scale it up, or take larger windows"
+            )
+        return model.normalize(image)
     weight = next(parameter for parameter in model.parameters() if parameter.is_floating_point())
     if preprocess is not None:
         images = preprocess(image)
@@ -37,13 +45,6 @@ def network_input(model: nn.Module, sample: Sample, preprocess: Preprocess | Non
             found = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
             raise ModelError(f"preprocess returned {found}; needed a tensor (1, 3, h, w) of floating-point numbers")
         return images.to(weight.device, weight.dtype)
-    if isinstance(model, Segmenter):
-        if min(image.shape[:2]) < SIDE:
-            raise DataError(
-                f"sample {sample.id!r} of {sample.dataset} is {image.shape[0]} high and {image.shape[1]} wide, or its "
-                f"windows are; needed sides of {SIDE} pixels or more: remove it, scale it up, or take larger windows"
-            )
-        return model.normalize(image)
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None]
     return normalized(pixels, weight, IMAGE_MEAN, IMAGE_STD).contiguous()
 
@@ -57,7 +58,7 @@ def seen_size(model: nn.Module, images: Tensor) -> tuple[int, int]:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Within the ``with`` the model is in evaluation mode; afterwards every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
+    training = [module for _, module in submodules(model) if module.training]
     if training:
         model.eval()
     try:

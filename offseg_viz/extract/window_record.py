@@ -50,7 +50,9 @@ def window_record(
     if seen.label is not None:
         variables["label"] = (OPTIONAL["label"], grid.label(seen.label))
     variables["image"] = (OPTIONAL["image"], seen.image.copy())
-    attrs = {
+    shapes = tuple((name, dims, array.shape, array.dtype) for name, (dims, array) in variables.items())
+    record = _empty_record(grid, classes, shapes).copy(data={name: array for name, (_, array) in variables.items()})
+    record.attrs = {
         "schema_version": SCHEMA_VERSION,
         "model": name_of(model),
         "checkpoint": checkpoint,
@@ -62,8 +64,9 @@ def window_record(
         "library_version": __version__,
         "seed": seed,
         "ignore_index": IGNORE_INDEX,
+        **reading.attrs,
     }
-    return validate_record(xr.Dataset(variables, _coords(grid, classes), attrs | reading.attrs))
+    return validate_record(record)
 
 
 def name_of(model: nn.Module) -> str:
@@ -73,11 +76,15 @@ def name_of(model: nn.Module) -> str:
 
 
 @lru_cache(maxsize=8)
-def _coords(grid: Grid, classes: ClassList) -> xr.Coordinates:
-    """Made once for all records of a size: indexes never change, and of the colours nobody can change one."""
+def _empty_record(grid: Grid, classes: ClassList, shapes: tuple) -> xr.Dataset:
+    """Without values, made once for all records of a size: indexes never change, of the colours nobody can change one.
+
+    `shapes` are (name, dims, shape, dtype) of its variables, whose values are one number in place of all.
+    """
     colors = np.array(classes.colors)
     colors.flags.writeable = False
-    return xr.Coordinates({"y": grid.y, "x": grid.x, "cls": list(classes.names), "color": ("cls", colors)})
+    coords = {"y": grid.y, "x": grid.x, "cls": list(classes.names), "color": ("cls", colors)}
+    return xr.Dataset({n: (dims, np.broadcast_to(dtype.type(0), shape)) for n, dims, shape, dtype in shapes}, coords)
 
 
 def _stride(seen: tuple[int, int], cells: tuple, window: tuple, images: tuple) -> tuple[float, float]:
@@ -91,7 +98,7 @@ def _stride(seen: tuple[int, int], cells: tuple, window: tuple, images: tuple) -
 
 def _variables(tensors: dict[str, Tensor], grid: Grid) -> dict[str, tuple]:
     """Tensors with their dims, as float32 arrays, without the cells that lie in the padding alone."""
-    cells = {"y": slice(len(grid.y)), "x": slice(len(grid.x))}
+    cells = {dim: slice(count) for dim, count in grid.cells.items()}
     variables = {}
     for name in (name for name in DIMS if name in tensors):
         dims = DIMS[name]

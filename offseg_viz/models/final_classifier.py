@@ -12,6 +12,7 @@ from offseg_viz.models.linear_offset_learning import LinearOffsetLearning
 from offseg_viz.models.mask_offset_learning import AlignedMaskPredictor
 from offseg_viz.models.offset_learning import OffsetLearning
 from offseg_viz.models.per_pixel import PerPixelClassifier
+from offseg_viz.models.submodules import submodules
 
 OFFSET_HEADS = (OffsetLearning, LinearOffsetLearning, AlignedMaskPredictor)
 """Modules that classify with offset learning."""
@@ -71,13 +72,17 @@ def is_mask_predictor(module: nn.Module) -> bool:
     return _is_kind_of_mask_predictor(type(module))
 
 
-@cache
 def _is_kind_of_mask_predictor(kind: type) -> bool:
     return any(base.__name__ == "Mask2FormerMaskPredictor" for base in kind.__mro__)
 
 
 def _is_head(module: nn.Module) -> bool:
-    return isinstance(module, (*OFFSET_HEADS, PerPixelClassifier)) or is_mask_predictor(module)
+    return _is_kind_of_head(type(module))
+
+
+@cache
+def _is_kind_of_head(kind: type) -> bool:
+    return issubclass(kind, (*OFFSET_HEADS, PerPixelClassifier)) or _is_kind_of_mask_predictor(kind)
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -149,7 +154,7 @@ def _found(model: nn.Module) -> tuple[str, nn.Module]:
 def _outermost(model: nn.Module, wanted: Callable[[nn.Module], bool]) -> Iterator[str]:
     """Paths of the wanted modules, without those inside of others."""
     inside: set[nn.Module] = set()
-    for name, module in model.named_modules():
+    for name, module in submodules(model):
         if module not in inside and wanted(module):
             inside.update(module.modules())
             yield name

@@ -7,6 +7,7 @@ from torch import nn
 
 from offseg_viz.classes import ClassList
 from offseg_viz.errors import ModelError, UnknownNameError
+from offseg_viz.models.memory import keep_freed_memory
 from offseg_viz.models.offset_learning import OffsetLearning
 from offseg_viz.models.per_pixel import PerPixelClassifier
 from offseg_viz.models.segmenter import Segmenter
@@ -79,6 +80,7 @@ def load_model(
 
 def _build(name: str, classes: ClassList, seed: int) -> Segmenter:
     """A network with fresh weights; the modules of a family are imported when one of it is asked for."""
+    keep_freed_memory()
     family, _, size = name.removesuffix("-offset").partition("-")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # leaves the generators of other devices as they are
