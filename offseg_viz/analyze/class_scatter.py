@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from offseg_viz.analyze.bootstrap import percentile_interval, streamed_weights
-from offseg_viz.analyze.class_means import add_by_class, label_counts, refuse_non_finite, sorted_blocks
+from offseg_viz.analyze.class_means import label_counts, labelled_blocks, refuse_non_finite
 from offseg_viz.analyze.collection import over_records
 from offseg_viz.analyze.measure_table import measure_rows
 from offseg_viz.extract.store import image_of
@@ -140,12 +140,12 @@ def _of_record(record: xr.Dataset) -> tuple[tuple[str, ...], _Image]:
     present = np.flatnonzero(counts)
     stages = []
     for stage in STAGES if has_offsets(record) else STAGES[:1]:
-        sums, squares = np.zeros((len(counts), record.sizes["channel"])), np.zeros((len(counts), 1))
-        for rows, edges in sorted_blocks(record, stage):
-            add_by_class(sums, rows, edges)
-            add_by_class(squares, np.einsum("nc,nc->n", rows, rows)[:, None], edges)
+        sums, squares = np.zeros((len(counts), record.sizes["channel"])), np.zeros(len(counts))
+        for one_hot, rows in labelled_blocks(record, stage):
+            sums += one_hot @ rows
+            squares += one_hot @ np.einsum("nc,nc->n", rows, rows)
         refuse_non_finite(record, sums)
-        stages.append((sums[present], squares[present, 0]))
+        stages.append((sums[present], squares[present]))
     stages += stages[: len(STAGES) - len(stages)]  # those of a per-pixel record are one
     figures = [_figures(counts[present], *stage) for stage in stages]
     classes = tuple(map(str, record["cls"].values))

@@ -9,15 +9,15 @@ import xarray as xr
 
 from offseg_viz.analyze.align import aligned_class_embedding
 from offseg_viz.analyze.class_means import (
-    add_by_class,
     feature_class_mean,
     label_counts,
+    labelled_blocks,
     mean_of_sums,
     refuse_non_finite,
-    sorted_blocks,
 )
 from offseg_viz.analyze.collection import UNREAD, over_records
 from offseg_viz.analyze.similarity import cosine_similarity
+from offseg_viz.analyze.single_precision import single_precision_embedding
 from offseg_viz.errors import RecordError, UnknownNameError
 from offseg_viz.record import class_list
 
@@ -80,8 +80,8 @@ def ideal_sums(record: xr.Dataset) -> IdealSums:
         raise RecordError(f"every pixel of {record.attrs.get('sample')} is ignored; needed at least one labelled pixel")
     channels = record.sizes["channel"]
     sums, gram = np.zeros((len(counts), channels)), np.zeros((channels, channels))
-    for rows, edges in sorted_blocks(record):
-        add_by_class(sums, rows, edges)
+    for one_hot, rows in labelled_blocks(record):
+        sums += one_hot @ rows
         gram += rows.T @ rows
     refuse_non_finite(record, sums)
     return IdealSums(counts, sums, gram)
@@ -93,8 +93,9 @@ def ideal_class_embedding(record: xr.Dataset, *, rcond: float = RCOND) -> xr.Dat
     M (K x P) is the one-hot label and E (P x C) the initial feature of the pixels that are not ignored. Among the
     least-squares solutions of W* E^T = M it is the one of least norm, so it also exists for fewer pixels than
     channels. It is computed as (M E)(E^T E)^+, which needs a C x C matrix only and gives the same: `rcond` on the
-    singular values of E is its square on the eigenvalues of E^T E. Rows of classes that do not occur are NaN. Of mask
-    classification: E is the pixel map, the classes are those of the label.
+    singular values of E is its square on the eigenvalues of E^T E. The sums are in float64; of large records in float32
+    where the features are so well-conditioned that four digits are sure (`single_precision.py`). Rows of classes that
+    do not occur are NaN. Of mask classification: E is the pixel map, the classes are those of the label.
 
     Parameters
     ----------
@@ -109,8 +110,9 @@ def ideal_class_embedding(record: xr.Dataset, *, rcond: float = RCOND) -> xr.Dat
         If the record has no label, every pixel is ignored, or the features of labelled pixels are not finite: extract
         it again, from a labelled sample.
     """
+    quick = single_precision_embedding(record, rcond)
     return xr.DataArray(
-        ideal_sums(record).class_embedding(rcond),
+        ideal_sums(record).class_embedding(rcond) if quick is None else quick,
         dims=("cls", "channel"),
         coords={"cls": record["cls"], "color": record["color"]},
         name="ideal_class_embedding",
