@@ -36,9 +36,10 @@ def window_record(
     pixels = slice(top, top + height), slice(left, left + width)
     seen = replace(sample, image=sample.image[pixels], label=None if sample.label is None else sample.label[pixels])
     classes = classes_of(model, seen, reading.num_classes)
-    images = network_input(model, seen, preprocess)
-    with evaluating(model), torch.no_grad(), capture(reading.points) as captured:
-        model(images)
+    with evaluating(model), torch.no_grad():
+        images = network_input(model, seen, preprocess)
+        with capture(reading.points) as captured:
+            model(images)
     if captured.keys() != reading.points.keys():
         raise ModelError(
             f"the forward pass of {name_of(model)} did not come by {reading.classifier!r}; name the classifier that it "
