@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
     """Have the C library keep up to 256 MiB of freed memory instead of giving it back; return whether it does.
 
     A pass over a small network on a CPU frees and takes tens of megabytes, and whatever was given back to the system
-    comes page by page and cleared to zeros, which takes up to half of the time of the pass (``benchmarks/memory.py``).
+    comes page by page and cleared to zeros, which takes a quarter of the time of the pass (``benchmarks/memory.py``).
     Numbers do not change. It is a setting of the whole process, made once, by `load_model` and extraction; of glibc
     (mallopt(3)) alone, elsewhere nothing happens. Who sets ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_`` or
     malloc's ``GLIBC_TUNABLES`` in the environment has decided already, and it is left at that.
