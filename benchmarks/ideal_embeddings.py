@@ -149,8 +149,8 @@ def markdown(rows: list[tuple[int, dict[str, float]]], few: list[str], setting: 
         "",
         f"The same {max(SIDES)} x {max(SIDES)} features of full rank, with labels of many classes and of few. Ours "
         "sums in float32 where the features are well-conditioned (`offseg_viz/analyze/single_precision.py`), less a "
-        "centre; *difference* is the largest of a class from sums in float64, which all other features get, such as those of "
-        "trained networks, mostly of less than full rank.",
+        "centre; *difference* is the largest of a class from sums in float64, which all other features get, such as "
+        "those of trained networks, mostly of less than full rank.",
         "",
         "| classes in the image | sums in float64, ms | ours, ms | difference | without a centre |",
         "|---:|---:|---:|---:|---:|",
