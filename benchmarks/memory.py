@@ -46,9 +46,7 @@ def measured(what: str, name: str, images: int, side: int, turns: int, threads: 
     """Median milliseconds and page faults of a turn, and the most memory in MB, in a process of its own."""
     torch.set_num_threads(threads)
     if not keep:
-        os.environ["MALLOC_TRIM_THRESHOLD_"] = (
-            ""  # glibc has read it long ago: only we look now, and leave all as it is
-        )
+        os.environ["MALLOC_TRIM_THRESHOLD_"] = ""  # glibc read it at the start: only we look now, and change nothing
     assert keep_freed_memory() == keep
     model = load_model(name, num_classes=NUM_CLASSES)
     batch = torch.randn(images, 3, side, side)

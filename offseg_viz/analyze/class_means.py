@@ -82,8 +82,7 @@ def labelled_blocks(
     """
     if stage not in STAGES:
         raise UnknownNameError("stage", stage, STAGES)
-    label_counts(record)  # refuses a record without label
-    count = record.sizes["cls"]
+    count = len(label_counts(record))  # which refuses a record without label
     label = record["label"].transpose("y", "x").values.ravel()
     feature = aligned_feature(record) if stage == "aligned" else record["feature"]
     pixels = feature.transpose("y", "x", "channel").values.reshape(label.size, -1)
@@ -97,6 +96,16 @@ def labelled_blocks(
         np.subtract(part, 0 if less is None else less, out=rows)
         ends = np.arange(len(part) + 1)  # one entry a column
         yield csc_array((np.ones(len(part), dtype), classes, ends), shape=(count, len(part))), rows
+
+
+def sums_and_gram(record: xr.Dataset, *, less: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """M E (K, C) and E^T E (C, C) of the labelled pixels in one pass, float64; `less` is that of `labelled_blocks`."""
+    channels = record.sizes["channel"]
+    sums, gram = np.zeros((record.sizes["cls"], channels)), np.zeros((channels, channels))
+    for one_hot, rows in labelled_blocks(record, less=less):
+        sums += one_hot @ rows
+        gram += rows.T @ rows
+    return sums, gram
 
 
 def refuse_non_finite(record: xr.Dataset, sums: np.ndarray) -> None:

@@ -11,9 +11,9 @@ from offseg_viz.analyze.align import aligned_class_embedding
 from offseg_viz.analyze.class_means import (
     feature_class_mean,
     label_counts,
-    labelled_blocks,
     mean_of_sums,
     refuse_non_finite,
+    sums_and_gram,
 )
 from offseg_viz.analyze.collection import UNREAD, over_records
 from offseg_viz.analyze.similarity import cosine_similarity
@@ -78,11 +78,7 @@ def ideal_sums(record: xr.Dataset) -> IdealSums:
     counts = label_counts(record)
     if not counts.any():
         raise RecordError(f"every pixel of {record.attrs.get('sample')} is ignored; needed at least one labelled pixel")
-    channels = record.sizes["channel"]
-    sums, gram = np.zeros((len(counts), channels)), np.zeros((channels, channels))
-    for one_hot, rows in labelled_blocks(record):
-        sums += one_hot @ rows
-        gram += rows.T @ rows
+    sums, gram = sums_and_gram(record)
     refuse_non_finite(record, sums)
     return IdealSums(counts, sums, gram)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from offseg_viz.analyze.class_means import label_counts, labelled_blocks
+from offseg_viz.analyze.class_means import label_counts, sums_and_gram
 
 LEAST_CONDITION = 1e-4
 """Reciprocal condition number of E^T E (1-norm) from which on float32 is enough, and no singular value of E is below a
@@ -38,10 +38,7 @@ def single_precision_embedding(record: xr.Dataset, rcond: float) -> np.ndarray |
 
 def _embedding(record: xr.Dataset, centre: np.ndarray, least_condition: float) -> np.ndarray | None:
     counts = label_counts(record)
-    sums, gram = np.zeros((len(counts), len(centre))), np.zeros((len(centre), len(centre)))
-    for one_hot, rows in labelled_blocks(record, less=centre):
-        sums += one_hot @ rows
-        gram += rows.T @ rows
+    sums, gram = sums_and_gram(record, less=centre)
     centre = centre.astype(np.float64)
     crossed = np.outer(centre, sums.sum(axis=0))
     gram += crossed + crossed.T + counts.sum() * np.outer(centre, centre)

@@ -23,7 +23,7 @@ def keep_freed_memory() -> bool:
     (mallopt(3)) alone, elsewhere nothing happens. Who sets ``MALLOC_TRIM_THRESHOLD_``, ``MALLOC_MMAP_THRESHOLD_`` or
     malloc's ``GLIBC_TUNABLES`` in the environment has decided already, and it is left at that.
     """
-    if decided():
+    if _decided():
         return False
     try:
         set_option = ctypes.CDLL(None).mallopt
@@ -32,7 +32,7 @@ def keep_freed_memory() -> bool:
     return bool(set_option(_MMAP_THRESHOLD, LARGEST) and set_option(_TRIM_THRESHOLD, KEPT))
 
 
-def decided() -> bool:
+def _decided() -> bool:
     """Whether the environment says how memory is kept."""
     return (
         "MALLOC_TRIM_THRESHOLD_" in os.environ
